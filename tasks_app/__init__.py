@@ -1,0 +1,1 @@
+"""Tasks of remote systems: seen, started, followed, cancelled, audited."""
