@@ -52,4 +52,13 @@ class SourceRefused(SourceError):
 
 
 class SourceNeedsPerson(SourceError):
-    """Call a person. Kinds: certificate, unauthorized, not_proxmox, clock_skew, redirect."""
+    """Call a person. Kinds: certificate, unauthorized, not_proxmox, clock_skew, redirect.
+
+    `seen_fingerprint` is the SHA-256 (colon form) of a certificate that is not one of the pinned ones, else "".
+    """
+
+    def __init__(
+        self, message: str, *, kind: str = "", status: int | None = None, seen_fingerprint: str = ""
+    ) -> None:
+        super().__init__(message, kind=kind, status=status)
+        self.seen_fingerprint = seen_fingerprint

@@ -1,0 +1,63 @@
+"""Around every page: where the request came from, and how a refusal is answered."""
+
+import uuid
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+
+from tasks_app.audit.actions import Action
+from tasks_app.audit.context import Origin, set_origin
+from tasks_app.audit.recorder import record
+from tasks_app.errors import NotPermitted, PrivilegeMissing, Refused
+from tasks_app.models import AuditEntry
+
+Handler = Callable[[HttpRequest], HttpResponse]
+
+
+def client_ip(request: HttpRequest) -> str | None:
+    """The peer, or what our own proxy says about it (last entry: earlier ones can be made up by the client)."""
+    forwarded = request.headers.get("X-Forwarded-For", "") if settings.BEHIND_PROXY else ""
+    return forwarded.rsplit(",", 1)[-1].strip() or request.META.get("REMOTE_ADDR") or None
+
+
+class RequestContextMiddleware:
+    """Gives each request an id that joins its audit entries and submissions; the answer carries it."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request_id = uuid.uuid4().hex
+        set_origin(Origin(request_id, client_ip(request), request.headers.get("User-Agent", "")))
+        response = self.get_response(request)
+        response["X-Request-Id"] = request_id
+        return response
+
+
+class RefusalMiddleware:
+    """Turns a Refused that rose to the edge into a page, a notice or JSON; a denied permission is audited."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if not isinstance(error, Refused):
+            return None
+        if isinstance(error, NotPermitted):
+            record(
+                Action.DENIED,
+                actor=request.user,
+                target_name=f"{request.method} {request.path}",
+                result=AuditEntry.Result.REFUSED,
+                reason=str(error),
+            )
+        if request.headers.get("Accept", "").startswith("application/json"):
+            return JsonResponse({"error": {"message": str(error)}}, status=error.status)
+        context = {"message": str(error), "privilege": error if isinstance(error, PrivilegeMissing) else None}
+        template = "shared/_refused.html" if getattr(request, "htmx", False) else "shared/refused.html"
+        return render(request, template, context, status=error.status)

@@ -1,0 +1,1 @@
+"""Who may do what: one policy for pages, partials, streams and jobs."""

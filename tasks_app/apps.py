@@ -1,0 +1,29 @@
+"""The app: wires signals of sign-in to the audit trail and keeps workers from outliving their parent."""
+
+import ctypes
+import os
+import signal
+import sys
+
+from django.apps import AppConfig
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class TasksAppConfig(AppConfig):
+    """Loaded once per process."""
+
+    name = "tasks_app"
+    verbose_name = "Task portal"
+
+    def ready(self) -> None:
+        """Connect receivers; in a worker cluster make every forked process die with its parent."""
+        from tasks_app import signin  # noqa: F401
+
+        if "qcluster" in sys.argv and sys.platform == "linux":
+            # django-q2's children survive a killed main process and go on working beside its replacement.
+            os.register_at_fork(after_in_child=_die_with_parent)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

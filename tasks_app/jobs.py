@@ -1,0 +1,40 @@
+"""The jobs django-q2 runs. Each is a lookup and one call; running one twice is harmless."""
+
+from tasks_app.polling import retention, watch as watching
+from tasks_app.services import cancellation, submissions
+
+
+def watch(slot: int) -> None:
+    """One slice of the watch loop in `slot`; ends by enqueueing its successor."""
+    watching.run_slice(slot)
+
+
+def ensure_watchers() -> None:
+    """Start the watch loop of every slot that nobody holds (at start-up and by a one-minute schedule)."""
+    watching.ensure_watchers()
+
+
+def heartbeat(cluster: str) -> None:
+    """Shows the supervisor that the workers of `cluster` still take jobs."""
+    watching.record_heartbeat(cluster)
+
+
+def deliver(submission_pk: int) -> None:
+    """Bring one submission to its remote, or reconcile it after a kill."""
+    submissions.deliver_submission(submission_pk)
+
+
+def cancel(task_pk: int) -> None:
+    """Ask the source to stop one task; looks for leftovers afterwards."""
+    cancellation.deliver_cancel(task_pk)
+
+
+def pick_up() -> None:
+    """Enqueue again what stands in rows without progress (one-minute schedule, and at start-up)."""
+    submissions.pick_up_submissions()
+    cancellation.pick_up_cancels()
+
+
+def tidy() -> None:
+    """Remove what is kept for a while only: old events (hourly schedule)."""
+    retention.tidy()

@@ -1,0 +1,25 @@
+"""What keeps the workers honest: slots of the watch loop and heartbeats of the clusters."""
+
+from django.db import models
+
+
+class WatchSlot(models.Model):
+    """A slot in which one copy of the watch loop may run. A redelivered copy finds it taken and exits."""
+
+    slot = models.PositiveSmallIntegerField(unique=True)
+    owner = models.CharField(max_length=60, blank=True)
+    until = models.DateTimeField(null=True)
+    generation = models.PositiveIntegerField(default=0)  # counts the loops that ran here
+
+    def __str__(self) -> str:
+        return f"slot {self.slot}"
+
+
+class Heartbeat(models.Model):
+    """When the workers of a cluster last finished a job that asked for nothing else."""
+
+    cluster = models.CharField(max_length=40, unique=True)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.cluster} at {self.at}"

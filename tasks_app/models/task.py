@@ -1,0 +1,168 @@
+"""Tasks: one row per unit of remote work, for ever."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.timezone import now
+
+from tasks_app import kinds
+from tasks_app.models.source import Source
+from tasks_app.states import CHOICES, FINAL_STATES, LABELS, OPEN_STATES, State
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+_OPEN = sorted(OPEN_STATES)
+
+
+class TaskQuerySet(models.QuerySet["Task"]):
+    def visible_to(self, user: "AbstractBaseUser | AnonymousUser") -> Self:
+        """Tasks on the sources `user` holds any role on. Every page starts here."""
+        return self.filter(source__in=Source.objects.visible_to(user))
+
+    def unfinished(self) -> Self:
+        return self.filter(state__in=_OPEN)
+
+    def finished(self) -> Self:
+        return self.exclude(state__in=_OPEN)
+
+    def unacknowledged_failures(self) -> Self:
+        """Failed or with an unknown end, and nobody has said that it was seen."""
+        return self.filter(state__in=[State.FAILED, State.LOST], acknowledged_at__isnull=True)
+
+    def watched(self, at: datetime) -> Self:
+        """Tasks whose page somebody has open."""
+        return self.filter(watched_until__gt=at)
+
+
+class Task(models.Model):
+    """A task of a source. Observed fields are written by `ingest` alone, asked-for ones by `services`."""
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="tasks")
+    remote_id = models.CharField(max_length=1000)  # the UPID
+    node = models.CharField(max_length=100)
+    type = models.CharField(max_length=60)
+    object_id = models.CharField(max_length=600, blank=True)  # the id field of the UPID
+    vmid = models.PositiveIntegerField(null=True)  # guest in object_id; the source guest of a clone
+    object_name = models.CharField(max_length=400, blank=True)  # its name when the task was first seen
+    new_vmid = models.PositiveIntegerField(null=True)  # what a clone makes, read from its log
+    new_name = models.CharField(max_length=400, blank=True)
+    remote_user = models.CharField(max_length=200)  # user@realm
+    remote_token = models.CharField(max_length=100, blank=True)
+
+    state = models.CharField(max_length=20, choices=CHOICES, default=State.PROCESSING)
+    warnings = models.PositiveIntegerField(default=0)
+    exit_text = models.TextField(blank=True)
+    error_line = models.TextField(blank=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    seen_at = models.DateTimeField(default=now)  # when the portal first saw it
+    changed_at = models.DateTimeField(default=now)
+    raw = models.JSONField(default=dict)  # the remote's last row about it
+
+    # progress; percent is null while no number is justified
+    percent = models.FloatField(null=True)
+    step = models.CharField(max_length=200, blank=True)
+    bytes_done = models.BigIntegerField(null=True)
+    bytes_total = models.BigIntegerField(null=True)
+    bytes_per_second = models.FloatField(null=True)
+    seconds_left = models.FloatField(null=True)
+    tracker_state = models.JSONField(default=dict)
+    log_total = models.PositiveIntegerField(default=0)  # lines of its log that we have
+
+    # signs, never states
+    missing_count = models.PositiveSmallIntegerField(default=0)
+    missing_since = models.DateTimeField(null=True)
+    overdue_since = models.DateTimeField(null=True)
+    watched_until = models.DateTimeField(null=True)
+
+    # what people asked for
+    cancel_requested_at = models.DateTimeField(null=True)
+    cancel_requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    cancel_delivered_at = models.DateTimeField(null=True)
+    cancel_error = models.TextField(blank=True)
+    cancel_note = models.TextField(blank=True)  # how the cancel ended: nothing left, leftovers, too late
+    submission = models.ForeignKey(
+        "tasks_app.Submission", on_delete=models.SET_NULL, null=True, related_name="tasks"
+    )
+    acknowledged_at = models.DateTimeField(null=True)
+    acknowledged_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    acknowledged_note = models.TextField(blank=True)
+
+    search_text = models.TextField(blank=True)  # lower case: sentence, UPID, names, user, error
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["source", "remote_id"], name="task_once"),
+            models.CheckConstraint(
+                condition=Q(percent__isnull=True) | Q(percent__gte=0, percent__lte=100), name="task_percent_range"
+            ),
+        ]
+        indexes: ClassVar = [
+            # the task list, newest first, and its keyset pages
+            models.Index(fields=["-started_at", "-id"], name="task_newest"),
+            # the list filtered by one thing
+            models.Index(fields=["state", "-started_at", "-id"], name="task_state_newest"),
+            models.Index(fields=["source", "-started_at", "-id"], name="task_source_newest"),
+            models.Index(fields=["type", "-started_at", "-id"], name="task_type_newest"),
+            models.Index(fields=["vmid", "-started_at", "-id"], name="task_vmid_newest"),
+            # the poller's open tasks, the top of the list, the dashboard
+            models.Index(
+                fields=["source", "-started_at"], name="task_open", condition=Q(state__in=["pending", "processing"])
+            ),
+            # needs attention
+            models.Index(
+                fields=["-started_at"],
+                name="task_unacknowledged",
+                condition=Q(state__in=["failed", "lost"], acknowledged_at__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    @property
+    def sentence(self) -> str:
+        """What it does, in words for people."""
+        return kinds.sentence(
+            self.type,
+            object_id=self.object_id,
+            vmid=self.vmid,
+            name=self.object_name,
+            new_vmid=self.new_vmid,
+            new_name=self.new_name,
+        )
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL_STATES
+
+    @property
+    def is_cancelling(self) -> bool:
+        """A cancel was asked for and the task has not ended."""
+        return self.cancel_requested_at is not None and not self.is_final
+
+    @property
+    def state_word(self) -> str:
+        """What people read: the label of the state, with warnings and a pending cancel said apart."""
+        if self.is_cancelling:
+            return "Cancelling…"
+        if self.state == State.COMPLETED and self.warnings:
+            return f"Completed with warnings ({self.warnings})"
+        return LABELS[State(self.state)]
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """From start to end, or until now while it runs; None when the end is not known."""
+        if self.ended_at:
+            return max(0.0, (self.ended_at - self.started_at).total_seconds())
+        return None if self.is_final else max(0.0, (now() - self.started_at).total_seconds())

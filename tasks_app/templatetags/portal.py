@@ -1,0 +1,5 @@
+"""Tags of the portal's templates."""
+
+from django import template
+
+register = template.Library()
