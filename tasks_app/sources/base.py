@@ -29,7 +29,7 @@ class TaskObservation:
 
 @dataclass(frozen=True, slots=True)
 class RemoteLogLine:
-    """`number` starts at 1 and has no gaps. `text` is repaired (twice-encoded UTF-8) and may hold NUL, ESC and CR."""
+    """`number` starts at 1, without gaps. `text` is repaired (twice-encoded UTF-8); NUL, ESC, CR stay."""
 
     number: int
     text: str

@@ -22,7 +22,10 @@ class SourceError(Exception):
 
 
 class SourceUnavailable(SourceError):
-    """Ask again. Kinds: dns, refused, timeout, connection, server_error, proxy, rate_limited, garbage, too_large."""
+    """Ask again.
+
+    Kinds: dns, refused, timeout, connection, server_error, proxy, rate_limited, garbage, too_large.
+    """
 
 
 class OutcomeUnknown(SourceUnavailable):
@@ -54,7 +57,7 @@ class SourceRefused(SourceError):
 class SourceNeedsPerson(SourceError):
     """Call a person. Kinds: certificate, unauthorized, not_proxmox, clock_skew, redirect.
 
-    `seen_fingerprint` is the SHA-256 (colon form) of a certificate that is not one of the pinned ones, else "".
+    `seen_fingerprint` is the SHA-256 (colon form) of a certificate that is not pinned, else "".
     """
 
     def __init__(

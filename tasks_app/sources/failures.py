@@ -1,4 +1,4 @@
-"""Turns what the network stack throws into the typed errors of a source, in plain words and without secrets."""
+"""Turns what the network stack throws into typed errors, in plain words and without secrets."""
 
 import socket
 import ssl
@@ -23,14 +23,15 @@ def not_connected(cause: Exception, host: str) -> SourceError:
     root = _root_of(cause)
     if isinstance(root, FingerprintMismatch):
         return SourceNeedsPerson(
-            f"{host} shows a certificate that is not pinned. Its SHA-256 fingerprint is {root.seen}. "
-            "Compare it on the node before you accept it.",
+            f"{host} shows another certificate than the pinned one. Seen: {root.seen}. "
+            f"Pinned: {', '.join(root.pinned)}. Compare on the node before you accept it.",
             kind="certificate",
             seen_fingerprint=root.seen,
         )
     if isinstance(root, ssl.SSLCertVerificationError):
         return SourceNeedsPerson(
-            f"The certificate of {host} is not trusted: {root.verify_message or root.reason}.", kind="certificate"
+            f"The certificate of {host} is not trusted: {root.verify_message or root.reason}.",
+            kind="certificate",
         )
     if isinstance(root, ssl.SSLError) and not isinstance(root, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return SourceNeedsPerson(f"{host} does not speak TLS ({_words_of(root)}).", kind="not_proxmox")
@@ -51,7 +52,9 @@ def is_worth_repeating(cause: Exception) -> bool:
 def answer_lost(error: Exception, host: str, *, is_read: bool) -> SourceError:
     """The error for a request that may have been sent and brought no complete answer."""
     timed_out = _is_timeout(error)
-    what = f"{host} did not answer in time." if timed_out else f"{host} closed the connection without an answer."
+    what = (
+        f"{host} did not answer in time." if timed_out else f"{host} closed the connection without an answer."
+    )
     kind = "timeout" if timed_out else "connection"
     if is_read:
         return SourceUnavailable(what, kind=kind)

@@ -1,6 +1,7 @@
-"""Decides which certificate a remote may show: pinned fingerprints, a CA, or the system's CAs. Never none at all.
+"""Decides which certificate a remote may show: a pinned one, a CA's, or the system CAs'. Never just any.
 
-The pin is compared after the handshake and before the first byte of a request, so no credential reaches a stranger.
+The pin is compared after the handshake and before the first byte of a request, so no credential reaches a
+stranger.
 """
 
 import hashlib
@@ -24,11 +25,12 @@ class NotSent(Exception):
 
 
 class FingerprintMismatch(Exception):
-    """The remote showed another certificate than the pinned ones. `seen` is its SHA-256 in colon form."""
+    """The remote showed another certificate than the pinned ones; SHA-256 in colon form."""
 
-    def __init__(self, seen: str) -> None:
+    def __init__(self, seen: str, pinned: tuple[str, ...]) -> None:
         super().__init__(seen)
         self.seen = seen
+        self.pinned = pinned
 
 
 def parse_fingerprint(text: str) -> str:
@@ -103,7 +105,7 @@ def load_system_authorities(context: ssl.SSLContext) -> None:
 
 
 def build_pool_class(trust: Trust, total_seconds: float) -> type[HTTPSConnectionPool]:
-    """A urllib3 pool whose connections check the pins of `trust` and end every answer after `total_seconds`."""
+    """A pool whose connections check the pins of `trust` and end every answer after `total_seconds`."""
 
     class PinnedConnection(HTTPSConnection):
         def connect(self) -> None:
@@ -119,7 +121,7 @@ def build_pool_class(trust: Trust, total_seconds: float) -> type[HTTPSConnection
             certificate = self.sock.getpeercert(True) if isinstance(self.sock, ssl.SSLSocket) else None
             seen = format_fingerprint(certificate or b"")
             if seen not in trust.fingerprints:
-                raise FingerprintMismatch(seen)
+                raise FingerprintMismatch(seen, trust.fingerprints)
             self.is_verified = True  # by us; urllib3 would warn otherwise
 
         def request(self, *args: Any, **kwargs: Any) -> None:
