@@ -28,8 +28,9 @@ _LOCKED = re.compile(
 )
 _BROKEN = re.compile(
     r"ipcc_send_rec|no quorum|cluster not ready|connection refused|connection timed out|no route to host"
-    r"|broken pipe|transport endpoint is not connected|too many open files|cannot allocate memory|no space left on device"
-    r"|read-only file system|input/output error|^internal server error|^got timeout$|proxy loop"
+    r"|broken pipe|transport endpoint is not connected|too many open files|cannot allocate memory"
+    r"|no space left on device|read-only file system|input/output error"
+    r"|^internal server error|^got timeout$|proxy loop"
     r"|start worker failed",
     re.I,
 )

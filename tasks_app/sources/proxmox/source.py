@@ -20,7 +20,7 @@ from tasks_app.sources.proxmox.tasks import (
 )
 
 STOP_SECONDS = 20.0
-"""DELETE of a task answers when its worker is gone: after 2 s for a clone, 5 s at most; the rest is margin."""
+"""DELETE of a task answers when its worker is gone: 2 s for a clone, 5 s at most; the rest is margin."""
 
 
 class ProxmoxSource:
@@ -197,7 +197,8 @@ class ProxmoxSource:
     ) -> str:
         """`full` None lets Proxmox decide: a template is linked, anything else copied.
 
-        `storage` is refused for linked clones. An id in use is refused as remote_error, or fails in the task, whose id is the source.
+        `storage` is refused for linked clones. An id in use is refused as remote_error, or fails in
+        the task, whose id is the source.
         """
         data = _given(storage=storage, target=target, pool=pool, description=description)
         data |= {"newid": new_vmid} | _given(**{"name" if kind == "qemu" else "hostname": name})
