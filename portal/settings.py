@@ -5,8 +5,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import dj_database_url
-from csp.constants import NONE, SELF
 from cryptography.fernet import Fernet
+from csp.constants import NONE, SELF
 
 from portal import env, keys
 
@@ -95,7 +95,7 @@ else:
     DATABASES = {
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
-            "NAME": DATA_DIR / "portal.sqlite3",
+            "NAME": str(DATA_DIR / "portal.sqlite3"),
             "CONN_MAX_AGE": 60,
             "OPTIONS": {
                 # IMMEDIATE with a timeout: 0 lock errors where the defaults gave 2,214 in the same run.
@@ -142,8 +142,8 @@ Q_CLUSTER: dict[str, object] = {
     "name": "portal",
     "workers": WORKERS,
     "queue_limit": WORKERS,
-    # Two slots of the watch loop: one leads, one stands by (`polling/watch.py`).
-    "ALT_CLUSTERS": {"watch": {**_queue, "workers": 2, "queue_limit": 2}},
+    # Two slots of the watch loop (one leads, one stands by) and one worker that answers pings.
+    "ALT_CLUSTERS": {"watch": {**_queue, "workers": 3, "queue_limit": 3}},
 }
 if REDIS_URL:
     Q_CLUSTER["redis"] = REDIS_URL

@@ -3,7 +3,8 @@
 Refused ─┬─ NotPermitted            the person may not (403)
          ├─ TaskAlreadyFinished     too late to cancel (409)
          ├─ SourcePaused            nothing is sent to a paused source (409)
-         └─ PrivilegeMissing        the source's token may not; names privilege and path (409)
+         ├─ PrivilegeMissing        the source's token may not; names privilege and path (409)
+         └─ InvalidInput            what was given cannot be used; `fields` says why (422)
 
 One middleware turns a Refused that reaches the edge into a page or JSON with its status.
 """
@@ -36,3 +37,13 @@ class PrivilegeMissing(Refused):
         super().__init__(message)
         self.privilege = privilege
         self.path = path
+
+
+class InvalidInput(Refused):
+    """What was given cannot be used. `fields` maps a field to a sentence for the person; "" is about the whole."""
+
+    status = 422
+
+    def __init__(self, **fields: str) -> None:
+        super().__init__(" ".join(fields.values()))
+        self.fields = fields

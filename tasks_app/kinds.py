@@ -114,7 +114,13 @@ def guest_name(vmid: int | None, name: str) -> str:
 
 
 def sentence(
-    type: str, *, object_id: str, vmid: int | None, name: str = "", new_vmid: int | None = None, new_name: str = ""
+    type: str,
+    *,
+    object_id: str,
+    vmid: int | None,
+    name: str = "",
+    new_vmid: int | None = None,
+    new_name: str = "",
 ) -> str:
     """What the task does, for people: `Clone tpl-ubuntu24 (9000) → web-07 (207)`."""
     kind = kind_of(type)

@@ -1,7 +1,15 @@
 """The only door to django-q2. A *job* is what our own workers run; it takes numbers and words, never objects."""
 
+import os
+from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
+from django.conf import settings
+from django.utils.timezone import now
+from django_q.models import OrmQ, Schedule, Success
+from django_q.signals import post_execute_in_worker, pre_execute
 from django_q.tasks import async_task
 
 
@@ -10,7 +18,7 @@ class Job(StrEnum):
 
     WATCH = "tasks_app.jobs.watch"
     ENSURE_WATCHERS = "tasks_app.jobs.ensure_watchers"
-    HEARTBEAT = "tasks_app.jobs.heartbeat"
+    PING = "tasks_app.jobs.ping"
     DELIVER = "tasks_app.jobs.deliver"
     CANCEL = "tasks_app.jobs.cancel"
     PICK_UP = "tasks_app.jobs.pick_up"
@@ -21,13 +29,92 @@ class Job(StrEnum):
 WATCH_CLUSTER = "watch"
 MAIN_CLUSTER = "portal"
 
-_WATCH_JOBS = frozenset({Job.WATCH})
+# Slow enough to cost nothing, often enough that what a killed worker left goes on soon; django-q2's clock fires
+# every 30 s at best.
+_SCHEDULES: dict[Job, tuple[str, int]] = {
+    Job.ENSURE_WATCHERS: (Schedule.MINUTES, 1),
+    Job.PICK_UP: (Schedule.MINUTES, 1),
+    Job.TIDY: (Schedule.MINUTES, 10),
+}
 
 
-def enqueue(job: Job, *args: int | str, cluster: str = "") -> None:
-    """Put `job` into its queue (or `cluster`'s). Losing the message loses nothing: rows say what is to be done.
+def enqueue(job: Job, *args: int | str) -> None:
+    """Put `job` into its queue. Losing the message loses nothing: rows say what is to be done.
 
     `save=False`: results are rows of ours, and django-q2 rereads all saved successes at each save (measured).
     """
-    name = cluster or (WATCH_CLUSTER if job in _WATCH_JOBS else MAIN_CLUSTER)
-    async_task(job.value, *args, cluster=name, save=False)
+    cluster = WATCH_CLUSTER if job is Job.WATCH else MAIN_CLUSTER
+    async_task(job.value, *args, cluster=cluster, save=False)
+
+
+def ensure_schedules() -> None:
+    """Make the clock's rows what `_SCHEDULES` says; run at every start."""
+    for job, (kind, minutes) in _SCHEDULES.items():
+        Schedule.objects.update_or_create(
+            name=job.name.lower(),
+            defaults={
+                "func": job.value,
+                "schedule_type": kind,
+                "minutes": minutes,
+                "repeats": -1,
+                "kwargs": "q_options={'save': False}",
+            },
+        )
+
+
+def send_ping(cluster: str) -> str:
+    """Enqueue a job that does nothing; the id to ask `has_answered` for. Its result is saved, that is the point."""
+    forget_before = now() - timedelta(minutes=5)
+    Success.objects.filter(func=Job.PING.value, stopped__lt=forget_before).delete()
+    return str(async_task(Job.PING.value, cluster=cluster, save=True, timeout=10))
+
+
+def has_answered(ping: str) -> bool:
+    """Whether the ping went through queue, worker and monitor."""
+    return Success.objects.filter(pk=ping).exists()
+
+
+def waiting_jobs() -> int | None:
+    """Messages in the database's queue; None when the broker is Redis."""
+    return None if settings.REDIS_URL else OrmQ.objects.count()
+
+
+# Busy marks: one empty file per job under way, named cluster.pid, so that the supervisor on this host can tell a
+# cluster that works on slow remotes from one that hangs. Files, because a mark must not cost a database write.
+_BUSY_DIR = Path(settings.DATA_DIR) / "run"
+
+
+def _mark(**_: Any) -> None:
+    _BUSY_DIR.mkdir(parents=True, exist_ok=True)
+    _mark_file().touch()
+
+
+def _unmark(**_: Any) -> None:
+    _mark_file().unlink(missing_ok=True)
+
+
+def _mark_file() -> Path:
+    cluster = os.environ.get("Q_CLUSTER_NAME") or MAIN_CLUSTER
+    return _BUSY_DIR / f"{cluster}.{os.getpid()}"
+
+
+pre_execute.connect(_mark, dispatch_uid="busy mark")
+post_execute_in_worker.connect(_unmark, dispatch_uid="busy mark")
+
+
+def is_busy(cluster: str) -> bool:
+    """Whether every worker of `cluster` on this host has been inside a job for less than the job time limit.
+
+    The watch loops are always inside their jobs; the third worker of that cluster is there for pings.
+    """
+    if cluster != MAIN_CLUSTER:
+        return False
+    oldest = now().timestamp() - settings.JOB_TIMEOUT_SECONDS
+    busy = 0
+    for file in _BUSY_DIR.glob(f"{cluster}.*"):
+        try:
+            os.kill(int(file.suffix[1:]), 0)
+            busy += file.stat().st_mtime > oldest
+        except (ProcessLookupError, FileNotFoundError):
+            file.unlink(missing_ok=True)
+    return busy >= settings.WORKERS

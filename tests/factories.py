@@ -19,7 +19,9 @@ def make_user(role: Role | None = None, *, source: Source | None = None, **field
     """A person, with `role` on `source` (on all sources when that is None); without role a stranger."""
     number = next(_numbers)
     user = User.objects.create_user(
-        username=fields.pop("username", f"member-{number}"), password=fields.pop("password", PASSWORD), **fields
+        username=fields.pop("username", f"member-{number}"),
+        password=fields.pop("password", PASSWORD),
+        **fields,
     )
     if role is not None:
         Grant.objects.create(user=user, source=source, role=role)
@@ -48,10 +50,17 @@ def make_source(**fields: Any) -> Source:
 
 
 def make_upid(
-    *, node: str = "pve1", type: str = "qmstart", object_id: str = "100", user: str = "root@pam", started_at: datetime
+    *,
+    node: str = "pve1",
+    type: str = "qmstart",
+    object_id: str = "100",
+    user: str = "root@pam",
+    started_at: datetime,
 ) -> str:
     number = next(_numbers)
-    return f"UPID:{node}:{number:08X}:{number:08X}:{int(started_at.timestamp()):08X}:{type}:{object_id}:{user}:"
+    return (
+        f"UPID:{node}:{number:08X}:{number:08X}:{int(started_at.timestamp()):08X}:{type}:{object_id}:{user}:"
+    )
 
 
 def make_task(source: Source | None = None, **fields: Any) -> Task:

@@ -1,0 +1,89 @@
+"""The demo cluster beside the portal: started as a process of its own, connected like any other source."""
+
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.utils.timezone import now
+
+from portal.supervisor.child import Child
+from tasks_app.models import Source
+from tasks_app.services import sources
+
+NAME = "demo"
+PREFERRED_PORT = 18006
+UP_WITHIN_SECONDS = 20.0
+
+
+def prepare(state_dir: Path, time_scale: float) -> Child:
+    """The child, not started yet. An old connection file is removed: a new one says that it listens."""
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (state_dir / "connection.json").unlink(missing_ok=True)
+    command = [
+        sys.executable,
+        "-m",
+        "demo.proxmox",
+        "--port",
+        str(_free_port()),
+        "--state-dir",
+        str(state_dir),
+    ]
+    command += ["--time-scale", str(time_scale), "--quiet"]
+    return Child(
+        "demo cluster",
+        command,
+        environ={"PYTHONPATH": f"{settings.BASE_DIR}:{os.environ.get('PYTHONPATH', '')}"},
+    )
+
+
+def connect(state_dir: Path) -> None:
+    """Wait for the demo cluster and make it a source, or give the source its new address."""
+    found = _wait_for(state_dir / "connection.json")
+    known = Source.objects.filter(is_demo=True).first()
+    fields = {"urls": [found["url"]], "fingerprints": [found["fingerprint"]]}
+    if known is None:
+        sources.add_source(
+            actor=None,
+            name=NAME,
+            ca_pem="",
+            token_id=found["token_id"],
+            token_secret=found["token_secret"],
+            is_demo=True,
+            **fields,
+        )
+        return
+    sources.replace_token(known, actor=None, token_id=found["token_id"], token_secret=found["token_secret"])
+    Source.objects.filter(pk=known.pk).update(**fields, paused_at=None, next_pass_at=now())
+
+
+def disconnect() -> None:
+    """Without the demo cluster its source rests instead of failing."""
+    Source.objects.filter(is_demo=True, paused_at__isnull=True).update(paused_at=now())
+
+
+def _free_port() -> int:
+    """The usual port when it is free, so that the address of the source stays the same between starts."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", PREFERRED_PORT))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for(path: Path) -> dict[str, Any]:
+    deadline = time.monotonic() + UP_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        if path.exists():
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return found
+        time.sleep(0.05)
+    raise CommandError("The demo cluster did not start. Look at the lines above, or start with --no-demo.")

@@ -1,0 +1,148 @@
+"""`manage.py serve`: the whole portal under one supervisor, from an empty directory to a printed address."""
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+
+from portal.supervisor import demo
+from portal.supervisor.child import Child
+from portal.supervisor.core import Supervisor, answers, say
+from tasks_app import queue
+from tasks_app.polling import watch
+from tasks_app.services import setup
+
+logger = logging.getLogger(__name__)
+
+WEB_UP_WITHIN_SECONDS = 30.0
+
+
+class Command(BaseCommand):
+    """See `--help`."""
+
+    help = "Prepare the database and run web, workers and (with --demo) the demo cluster until Ctrl-C."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+        parser.add_argument("--port", type=int, default=8000, help="port to listen on (8000)")
+        parser.add_argument("--demo", action="store_true", help="also run the demo cluster and connect it")
+        parser.add_argument(
+            "--demo-time-scale", type=float, default=1.0, help="seconds of the demo per second"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        host, port = options["host"], options["port"]
+        lock = _lock(settings.DATA_DIR / "serve.lock")
+        _check_port(host, port)
+        call_command("migrate", interactive=False, verbosity=0)
+        call_command("collectstatic", interactive=False, verbosity=0)
+        call_command("check", deploy=False)
+        queue.ensure_schedules()
+        demo_child = (
+            demo.prepare(settings.DATA_DIR / "demo", options["demo_time_scale"]) if options["demo"] else None
+        )
+        if demo_child is not None:
+            demo_child.start()
+            demo.connect(settings.DATA_DIR / "demo")
+        else:
+            demo.disconnect()
+        watch.ensure_watchers()
+        queue.enqueue(queue.Job.PICK_UP)
+        children = [*([demo_child] if demo_child else []), *_children(host, port)]
+        for child in children:
+            if not child.is_running:
+                child.start()
+        connection.close()
+        say(_greeting(host, port, wait=True))
+        try:
+            Supervisor(children, web_address=(host, port), on_tick=watch.ensure_watchers).run()
+        finally:
+            lock.close()
+        say("Stopped.")
+
+
+def _children(host: str, port: int) -> list[Child]:
+    manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
+    hosts = os.environ.get("PORTAL_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+    if host in ("0.0.0.0", "::"):  # noqa: S104
+        hosts += f",{socket.gethostname()},{socket.getfqdn()}"
+    elif host not in hosts.split(","):
+        hosts += f",{host}"
+    return [
+        Child(
+            "web",
+            [*manage, "web", "--host", host, "--port", str(port)],
+            environ={"PORTAL_ALLOWED_HOSTS": hosts},
+        ),
+        *(
+            Child(
+                f"workers {name}",
+                [*manage, "qcluster"],
+                stop_signal=signal.SIGINT,
+                environ={"Q_CLUSTER_NAME": name},
+            )
+            for name in (queue.MAIN_CLUSTER, queue.WATCH_CLUSTER)
+        ),
+    ]
+
+
+def _lock(path: Path) -> IO[str]:
+    """Hold `path` for as long as we run: two supervisors on one data directory would fight."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        raise CommandError(
+            f"Another portal already runs on {path.parent} (process {file.read().strip() or 'unknown'}). "
+            "Stop it first, or choose another directory with --data-dir."
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except PermissionError:
+            raise CommandError(
+                f"Port {port} needs root. Choose one above 1023, for example --port 8000."
+            ) from None
+        except OSError as error:
+            raise CommandError(
+                f"Cannot listen on {host} port {port}: {error.strerror or error}. Stop what uses it "
+                f"(`ss -ltnp 'sport = :{port}'` names it), or choose another with --port."
+            ) from None
+
+
+def _greeting(host: str, port: int, *, wait: bool) -> str:
+    """The address and, while nobody has a password, the one-time link. Waits until the web process answers."""
+    deadline = time.monotonic() + WEB_UP_WITHIN_SECONDS
+    while wait and not answers((host, port), timeout=1.0) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    shown = f"[{host}]" if ":" in host else {"0.0.0.0": socket.gethostname()}.get(host, host)  # noqa: S104
+    address = settings.BASE_URL or f"http://{shown}:{port}"
+    lines = [f"The task portal runs at {address}/"]
+    link = setup.make_setup_link()
+    connection.close()
+    if link:
+        lines.append(f"First start: set the admin's password here (works once): {address}{link}")
+    lines.append("Stop it with Ctrl-C.")
+    return "\n".join(lines)

@@ -1,0 +1,75 @@
+"""Settings come from PORTAL_* variables; a wrong one stops the start and is named."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(tmp_path: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Load the settings in a process of its own and print what the test needs."""
+    code = "from django.conf import settings as s; print(s.DATABASES['default']['ENGINE'], s.WORKERS, s.SECRET_KEY)"
+    base = {name: value for name, value in os.environ.items() if not name.startswith("PORTAL_")}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            **base,
+            "DJANGO_SETTINGS_MODULE": "portal.settings",
+            "PORTAL_DATA_DIR": str(tmp_path),
+            **environ,
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORTAL_WORKERS", "many"),
+        ("PORTAL_WORKERS", "0"),
+        ("PORTAL_DEBUG", "perhaps"),
+        ("PORTAL_DATABASE_URL", "mysql://somewhere"),
+        ("PORTAL_LOG_LEVEL", "LOUD"),
+        ("PORTAL_WORKRES", "2"),
+        ("PORTAL_SECRET_KEY_FILE", "/nowhere/at/all"),
+    ],
+)
+def test_a_wrong_value_stops_the_start_and_is_named(tmp_path, name, value):
+    result = start(tmp_path, **{name: value})
+    assert result.returncode != 0
+    assert name in result.stderr.splitlines()[-1]
+
+
+def test_a_secret_can_be_read_from_a_file(tmp_path):
+    (tmp_path / "key").write_text("from-the-file\n")
+    result = start(tmp_path, PORTAL_SECRET_KEY_FILE=str(tmp_path / "key"))
+    assert result.stdout.split()[-1] == "from-the-file"
+
+
+def test_a_value_and_its_file_at_once_are_refused(tmp_path):
+    (tmp_path / "key").write_text("x")
+    result = start(tmp_path, PORTAL_SECRET_KEY="y", PORTAL_SECRET_KEY_FILE=str(tmp_path / "key"))
+    assert "keep one" in result.stderr
+
+
+def test_keys_are_made_once_and_are_private(tmp_path):
+    first, second = start(tmp_path).stdout, start(tmp_path).stdout
+    assert first == second
+    for name in ("secret_key", "secrets_key"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_example_file_names_every_setting_and_no_other():
+    source = (ROOT / "portal" / "settings.py").read_text()
+    read = set(re.findall(r'env\.\w+\(\s*"(PORTAL_\w+)"', source))
+    example = set(re.findall(r"^# (PORTAL_\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert read == example
