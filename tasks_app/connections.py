@@ -10,7 +10,7 @@ from django.conf import settings
 
 from tasks_app.models import Source
 from tasks_app.sources.errors import SourceNeedsPerson
-from tasks_app.sources.proxmox.client import Connection, ProxmoxSource
+from tasks_app.sources.proxmox import Connection, ProxmoxSource
 
 
 def _fernet() -> MultiFernet:

@@ -110,9 +110,9 @@ class Supervisor:
 def answers(address: tuple[str, int], timeout: float = 2.0) -> bool:
     """Whether an HTTP server answers there with anything at all."""
     host, port = address
-    connection = http.client.HTTPConnection(
-        "127.0.0.1" if host in ("", "0.0.0.0") else host, port, timeout=timeout
-    )
+    if host in ("0.0.0.0", "::"):  # noqa: S104  listening everywhere includes here
+        host = "127.0.0.1"
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
         connection.request("GET", "/healthz")
         connection.getresponse().read()

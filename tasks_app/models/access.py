@@ -27,7 +27,9 @@ class Grant(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["user", "source", "role"], name="grant_once", nulls_distinct=False),
+            models.UniqueConstraint(
+                fields=["user", "source", "role"], name="grant_once", nulls_distinct=False
+            ),
         ]
 
     def __str__(self) -> str:

@@ -7,7 +7,10 @@ from django.utils.timezone import now
 
 
 class AuditEntry(models.Model):
-    """Appended by `audit.recorder` in the deed's own transaction. Names are kept as text: they read when rows are gone."""
+    """Appended by `audit.recorder` in the deed's own transaction.
+
+    Names are kept as text: they read when the rows are gone.
+    """
 
     class Result(models.TextChoices):
         DONE = "done", "Done"

@@ -23,8 +23,7 @@ class SourceQuerySet(models.QuerySet["Source"]):
 
         grants = Grant.objects.filter(user_id=user.pk)
         return self.filter(
-            Q(pk__in=grants.values("source"))
-            | models.Exists(grants.filter(source__isnull=True))
+            Q(pk__in=grants.values("source")) | models.Exists(grants.filter(source__isnull=True))
         )
 
     def watchable(self) -> Self:

@@ -45,7 +45,9 @@ class Submission(models.Model):
     parameters = models.JSONField(default=dict)  # what will be sent besides node and vmid
     new_vmid = models.PositiveIntegerField(null=True)  # reserved for a clone
 
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
     actor_name = models.CharField(max_length=200)
     request_id = models.CharField(max_length=40, blank=True)
     idempotency_key = models.CharField(max_length=64)

@@ -104,7 +104,8 @@ class Task(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["source", "remote_id"], name="task_once"),
             models.CheckConstraint(
-                condition=Q(percent__isnull=True) | Q(percent__gte=0, percent__lte=100), name="task_percent_range"
+                condition=Q(percent__isnull=True) | Q(percent__gte=0, percent__lte=100),
+                name="task_percent_range",
             ),
         ]
         indexes: ClassVar = [
@@ -117,7 +118,9 @@ class Task(models.Model):
             models.Index(fields=["vmid", "-started_at", "-id"], name="task_vmid_newest"),
             # the poller's open tasks, the top of the list, the dashboard
             models.Index(
-                fields=["source", "-started_at"], name="task_open", condition=Q(state__in=["pending", "processing"])
+                fields=["source", "-started_at"],
+                name="task_open",
+                condition=Q(state__in=["pending", "processing"]),
             ),
             # needs attention
             models.Index(
