@@ -1,0 +1,74 @@
+"""How one line of a task log is shown: made printable, and sorted into a few kinds for tint and folding."""
+
+import re
+from typing import Literal
+
+from tasks_app.progress.formats import parse_progress
+
+LineKind = Literal["progress", "error", "warning", "end", "normal"]
+
+# Longer than any line that means something to us; the rest of a longer one is only shown, never searched.
+SEARCHED_CHARS = 16_384
+
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-9:;<=>?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-~])?"
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_TIME = re.compile(
+    r"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d): "  # Backup Server
+    r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d:? "  # migrations, and the log vzdump keeps beside an archive
+    r"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d )"  # the same before 2016
+)
+_END = re.compile(r"TASK (?:OK$|WARNINGS: \d+$|ERROR: )")
+_ERROR = re.compile(
+    r"(?:INFO: )?(?:ERROR\b|error:|fatal:|panic:|kvm: (?!warning)|qemu-img: |\S{1,40} \[ERROR\])"
+    r"|.{0,200}?(?:\bfailed\b|\bfailure\b|\bdenied\b|Input/output error|No space left|Unable to |unable to )",
+    re.IGNORECASE,
+)
+_WARNING = re.compile(
+    r"\s{0,8}(?:INFO: )?(?:WARN(?:ING)?\b|\S{1,40} \[WARN|kvm: warning|Use of uninitialized)", re.IGNORECASE
+)
+
+
+def printable(text: str) -> str:
+    """`text` as a terminal would have left it: the last redrawn part, no escape sequences, no control characters.
+
+    A tool that redraws with CR leaves one line with many parts. Tabs stay.
+    """
+    parts = text.rstrip("\r\n").rsplit("\r", 1)
+    last = _strip(parts[-1])
+    while not last.strip() and len(parts) == 2:
+        parts = parts[0].rstrip("\r").rsplit("\r", 1)
+        last = _strip(parts[-1])
+    return last
+
+
+def _strip(text: str) -> str:
+    if "\x1b" in text:
+        text = _ESCAPES.sub("", text)
+    return _CONTROLS.sub("", text)
+
+
+def without_time(text: str) -> str:
+    """`text` without the time stamp that migrations and Backup Server put in front."""
+    match = _TIME.match(text)
+    return text[match.end() :] if match else text
+
+
+def searched(text: str) -> str:
+    """The part of a line that is looked at for meaning: printable, without time stamp, bounded."""
+    return without_time(printable(text)[:SEARCHED_CHARS])
+
+
+def line_kind(text: str) -> LineKind:
+    """What kind of line this is. Tints and folds only: the task's result comes from its exit status."""
+    line = searched(text)
+    if _END.match(line):
+        return "end"
+    if parse_progress(line) is not None:
+        return "progress"
+    if _WARNING.match(line):
+        return "warning"
+    if _ERROR.match(line) and "0 errors" not in line:
+        return "error"
+    return "normal"
