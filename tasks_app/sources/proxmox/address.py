@@ -5,6 +5,7 @@ import re
 from urllib.parse import urlsplit
 
 DEFAULT_PORT = 8006
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 def parse_address(text: str) -> str:
@@ -34,9 +35,10 @@ def parse_address(text: str) -> str:
         raise ValueError("A port is a number from 1 to 65535.")
     if _is_ipv6(host):
         return f"https://[{host}]:{port or DEFAULT_PORT}"
-    if not _is_host_name(host):
+    name = _ascii_host_name(host)
+    if not name:
         raise ValueError("This is not a host name. Enter a host name, an IP address or https://host:8006.")
-    return f"https://{host.rstrip('.')}:{port or DEFAULT_PORT}"
+    return f"https://{name}:{port or DEFAULT_PORT}"
 
 
 def _is_ipv6(text: str) -> bool:
@@ -46,14 +48,11 @@ def _is_ipv6(text: str) -> bool:
         return False
 
 
-def _is_host_name(host: str) -> bool:
-    if len(host) > 253:
-        return False
+def _ascii_host_name(host: str) -> str:
+    """The name as DNS knows it, without a final dot; "" when it cannot be one."""
     try:
-        ascii_host = host.encode("idna").decode() if not host.isascii() else host
+        name = host.encode("idna").decode() if not host.isascii() else host
     except UnicodeError:
-        return False
-    return all(
-        re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", part)
-        for part in ascii_host.rstrip(".").split(".")
-    )
+        return ""
+    name = name.rstrip(".")
+    return name if len(name) <= 253 and all(_LABEL.fullmatch(part) for part in name.split(".")) else ""

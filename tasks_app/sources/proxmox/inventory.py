@@ -108,7 +108,7 @@ def parse_storages(data: object) -> list[Storage]:
 def disk_sizes(config: Mapping[str, object]) -> dict[str, int]:
     """Bytes per disk that a full clone copies, by its key (`scsi0`, `efidisk0`, `rootfs`, `mp1`).
 
-    CD drives, cloud-init drives, unused volumes, bind mounts and disks without a size are left out.
+    CD drives, cloud-init drives, unused volumes, bind mounts and disks without a size (or 0) are left out.
     """
     sizes: dict[str, int] = {}
     for key, value in config.items():
@@ -118,7 +118,8 @@ def disk_sizes(config: Mapping[str, object]) -> dict[str, int]:
         size = _SIZE.search(value)
         if size is None or ":" not in volume or "cloudinit" in volume or "media=cdrom" in value.split(","):
             continue
-        sizes[key] = int(float(size[1]) * _UNIT_BYTES[size[2]])
+        if size_bytes := int(float(size[1]) * _UNIT_BYTES[size[2]]):
+            sizes[key] = size_bytes
     return sizes
 
 

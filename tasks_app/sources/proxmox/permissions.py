@@ -117,8 +117,10 @@ def check_functions(
     storages: Sequence[str] = (),
     bridges: Sequence[str] = (),
 ) -> list[FunctionCheck]:
-    """What works and what does not, in the order people care. Naming a pool, templates, storages or bridges asks
-    about exactly these; otherwise holding the privilege on any of them is enough.
+    """What works and what does not, in the order people care.
+
+    Naming a pool, templates, storages or bridges asks about exactly these; otherwise holding the privilege on any
+    of them is enough.
     """
     guests = [f"/pool/{pool}"] if pool else []
     checks = [
@@ -148,9 +150,7 @@ def check_functions(
     ]
     if version.major >= 8:  # before, bridges needed no privilege
         paths = [bridge_path(b) for b in bridges]
-        checks.append(
-            ("clone_network", "Use networks for new guests", "SDN.Use", paths, "/sdn/zones", SDN_USER)
-        )
+        checks.append(("clone_network", "Use networks", "SDN.Use", paths, "/sdn/zones", SDN_USER))
     return [
         _check(permissions, version, token_id, function, label, privilege, paths, usual, role)
         for function, label, privilege, paths, usual, role in checks

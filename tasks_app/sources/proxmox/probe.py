@@ -1,4 +1,4 @@
-"""Looks at an address before anything is trusted: reachable, certificate, Proxmox at all, clocks. No login."""
+"""Looks at an address before anything is trusted: reachable, certificate, a Proxmox?, clocks. No login."""
 
 import json
 import logging

@@ -13,7 +13,7 @@ from tasks_app.sources.errors import SourceUnavailable
 logger = logging.getLogger(__name__)
 
 _UPID = re.compile(
-    r"UPID:(?P<node>[^:\s/]+):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:(?P<start>[0-9A-Fa-f]{8})"
+    r"UPID:(?P<node>[A-Za-z0-9][A-Za-z0-9\-]*):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:(?P<start>[0-9A-Fa-f]{8})"
     r":(?P<type>[^:\s/]+):(?P<id>[^:\s/]*):(?P<user>[^:\s/]+):"
 )
 _EMPTY_LOG = "no content"
@@ -132,9 +132,9 @@ def _build(
     row: dict[str, Any], *, running: bool | None, ended_at: datetime | None, exit_text: str | None
 ) -> TaskObservation:
     """Lists disagree in which fields they fill and whether user and token are split; the UPID has it all."""
-    upid = parse_text(row.get("upid"))
-    parts = _UPID.fullmatch(upid)
-    if parts is None:
+    upid = row.get("upid")
+    parts = _UPID.fullmatch(upid) if isinstance(upid, str) and upid.isprintable() else None
+    if upid is None or parts is None:
         raise ValueError("not a UPID")
     started = parse_int(row.get("starttime")) or int(parts["start"], 16)
     user, _, token = parts["user"].partition("!")
