@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -83,6 +84,19 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.clear()
 
 
+class _Session(requests.Session):
+    """Follows nothing, keeps no cookies, takes nothing from the environment."""
+
+    def __init__(self, adapter: HTTPAdapter) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.mount("https://", adapter)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None, or requests would read the whole body of a redirect, without a limit, only to prepare the next."""
+
+
 class HttpClient:
     """Requests to one remote at one or several base URLs (`https://host:port`), safe for many threads.
 
@@ -106,14 +120,17 @@ class HttpClient:
             if urlsplit(url).scheme != "https" or "@" in url:
                 raise ValueError("An address has the form https://host:port.")
         self._urls = tuple(url.rstrip("/") for url in urls)
-        self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
+        self._headers = {
+            "User-Agent": "task-portal",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            **(headers or {}),
+        }
         self._total_seconds = total_seconds
         self._max_body_bytes = max_body_bytes
         self._connect_seconds = connect_seconds
         self._adapter = _Adapter(trust, total_seconds)
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.mount("https://", self._adapter)
+        self._session = _Session(self._adapter)
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._current = 0
         self._lock = threading.Lock()

@@ -138,9 +138,8 @@ def _server_said(said: str, host: str, status: int, *, has_text: bool, is_read: 
         return SourceRefused(said, kind="locked", status=status)
     if has_text and said and not _BROKEN.search(said):
         return SourceRefused(said, kind="remote_error", status=status)
-    return _unavailable(
-        f"{host} is in trouble ({said or status}).", "server_error", status, certain=is_read or has_text
-    )
+    certain = is_read or "no quorum" in said  # without quorum nothing can be changed; else it may have begun
+    return _unavailable(f"{host} is in trouble ({said or status}).", "server_error", status, certain=certain)
 
 
 def _unavailable(text: str, kind: str, status: int, *, certain: bool) -> SourceError:

@@ -126,8 +126,11 @@ class ProxmoxSource:
             params["since"] = since
         envelope = self._api.get_envelope(f"/nodes/{_segment(node)}/tasks", params)
         observations = parse_task_rows(envelope["data"])
-        # `total` is left out when it is zero
-        return NodeTasks(observations, parse_int(envelope.get("total")) or 0, len(envelope["data"]))
+        row_count = len(envelope["data"])
+        total = parse_int(envelope.get("total"))
+        if total is None:  # left out when it is zero
+            total = start + row_count if row_count else 0
+        return NodeTasks(observations, total, row_count)
 
     def fetch_task(self, node: str, upid: str) -> TaskObservation:
         """The task's state, right at once after its end. Raises SourceRefused (not_found) when it is gone."""

@@ -19,7 +19,7 @@ from tasks_app.sources.proxmox.address import parse_address
         ("[2001:DB8::1]", "https://[2001:db8::1]:8006"),
         ("[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
         ("https://[2001:db8::1]:8443/", "https://[2001:db8::1]:8443"),
-        ("prüfstand.example", "https://xn--prfstand-65a.example:8006"),
+        ("prüfstand.example", "https://xn--prfstand-75a.example:8006"),
     ],
 )
 def test_what_people_type_becomes_a_base_url(typed, url):

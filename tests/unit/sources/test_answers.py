@@ -110,7 +110,6 @@ def test_401_with_clocks_apart_is_about_clocks():
     "sentence",
     [
         "ipcc_send_rec[1] failed: Connection refused",
-        "cluster not ready - no quorum?",
         "unable to open file '/etc/pve/x.tmp' - Input/output error",
         "got timeout",
     ],
@@ -118,6 +117,16 @@ def test_401_with_clocks_apart_is_about_clocks():
 def test_a_server_that_is_unwell_is_asked_again(sentence):
     error = failure_of(make_answer(500, json.dumps({"data": None, "message": sentence + "\n"})))
     assert (type(error), error.kind) == (SourceUnavailable, "server_error")
+
+
+def test_without_quorum_nothing_was_changed():
+    answer = make_answer(500, '{"data":null,"message":"cluster not ready - no quorum?\\n"}')
+    assert type(failure_of(answer, is_read=False)) is SourceUnavailable
+
+
+def test_a_write_to_a_server_that_is_unwell_is_unknown():
+    answer = make_answer(500, '{"data":null,"message":"ipcc_send_rec[1] failed: Connection refused\\n"}')
+    assert type(failure_of(answer, is_read=False)) is OutcomeUnknown
 
 
 @pytest.mark.parametrize("status", [596, 597, 599])
