@@ -4,6 +4,7 @@ Roles are held on a source or on all of them (`Grant`); superusers may everythin
 left out by `visible_to` of the querysets, so a stranger gets 404; `require` refuses the rest with 403.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -62,3 +63,21 @@ def require(person: "Person", verb: Verb, source: Source | None = None) -> None:
     if not can(person, verb, source):
         where = f" on {source.name}" if source is not None else ""
         raise NotPermitted(f"Your role does not allow you to {verb.value}{where}.")
+
+
+def sources_seen_by(people: Iterable["AbstractBaseUser"]) -> dict[int, frozenset[int] | None]:
+    """What `Source.objects.visible_to` answers, for many at once: keys of sources, or None for all of them.
+
+    One query. Inactive people are left out.
+    """
+    active = [person for person in people if person.is_active]
+    seen: dict[int, set[int | None]] = {person.pk: set() for person in active}
+    for user_id, source_id in Grant.objects.filter(user_id__in=seen).values_list("user_id", "source_id"):
+        seen[user_id].add(source_id)
+    for person in active:
+        if getattr(person, "is_superuser", False):
+            seen[person.pk].add(None)
+    return {
+        pk: None if None in sources else frozenset(source for source in sources if source is not None)
+        for pk, sources in seen.items()
+    }

@@ -1,6 +1,7 @@
 """Tasks: one row per unit of remote work, for ever."""
 
-from datetime import datetime
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from django.conf import settings
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
 _OPEN = sorted(OPEN_STATES)
+WATCH_SECONDS = 30  # a page says every 10 s that it is open, so two of these may get lost
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -36,6 +38,16 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def watched(self, at: datetime) -> Self:
         """Tasks whose page somebody has open."""
         return self.filter(watched_until__gt=at)
+
+    def touch_watched(self, task_ids: Collection[int]) -> int:
+        """Say that somebody has these tasks' pages open: for WATCH_SECONDS, renewed in the second half of them.
+
+        Returns how many rows changed; finished tasks stay as they are.
+        """
+        at = now()
+        soon = at + timedelta(seconds=WATCH_SECONDS / 2)
+        due = self.unfinished().filter(Q(watched_until__isnull=True) | Q(watched_until__lt=soon), pk__in=task_ids)
+        return due.update(watched_until=at + timedelta(seconds=WATCH_SECONDS))
 
 
 class Task(models.Model):

@@ -1,0 +1,63 @@
+"""The web process as ASGI: /live/ is the live stream, everything else is Django as WSGI in eight threads."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, cast
+from urllib.parse import quote
+
+from a2wsgi import WSGIMiddleware
+
+# First: it names the settings and sets Django up, which what follows needs.
+from portal.wsgi import application as pages
+from tasks_app.live.hub import Hub
+from tasks_app.live.stream import LiveStream
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PAGE_THREADS = 8  # two cores answer no faster with more
+
+
+class Application:
+    """Sends each request to whom it belongs. `hub` is for the server, which ends the streams before it stops."""
+
+    def __init__(self) -> None:
+        self.hub = Hub()
+        self._live = LiveStream(self.hub)
+        # The cast: a2wsgi has types of its own for what the standards leave open.
+        self._pages = cast(Handler, WSGIMiddleware(cast(Any, pages), workers=PAGE_THREADS))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live_through(receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+        elif scope["path"] == "/live/":
+            await self._live(scope, receive, send)
+        else:
+            await self._pages(_made_safe(scope), receive, send)
+
+    async def _live_through(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.hub.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _made_safe(scope: Scope) -> Scope:
+    """The request in a form that WSGI can hold.
+
+    Raw bytes in a query string would raise in a2wsgi. A header name with an underscore becomes the same WSGI
+    variable as the one with a dash, which would let a client forge what a proxy says.
+    """
+    return {
+        **scope,
+        "query_string": quote(scope["query_string"], safe="!#$%&'()*+,/:;=?@[]~").encode(),
+        "headers": [(name, value) for name, value in scope["headers"] if b"_" not in name],
+    }
+
+
+application = Application()

@@ -1,0 +1,181 @@
+"""Events turned into what pages get: each changed part is rendered once, however many people look at it."""
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from django.db import Error as DatabaseError
+from django.template.loader import render_to_string
+
+from tasks_app.live.events import Event
+from tasks_app.live.frames import format_frame
+from tasks_app.live.logs import LogTail
+from tasks_app.live.topics import DASHBOARD, SOURCES, TASKS, task_of, task_topic
+from tasks_app.models import Source, Task, TaskEvent
+from tasks_app.progress.text import progress_text
+
+logger = logging.getLogger(__name__)
+Kind = TaskEvent.Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One frame for all who listen to one of `topics` and may see `source_id`. `event_id` is the frame's id."""
+
+    event_id: int
+    source_id: int
+    topics: frozenset[str]
+    frame: bytes
+
+
+@dataclass(slots=True)
+class _Change:
+    """All events of one task, or of one source when `task_id` is 0, in one read."""
+
+    task_id: int
+    source_id: int
+    last_id: int
+    kinds: set[str] = field(default_factory=set)
+
+
+class Composer:
+    """Makes messages in the feed's thread. Keeps how far the log of each listened task has been sent."""
+
+    def __init__(self) -> None:
+        self._tail = LogTail()
+
+    def compose(
+        self, events: Collection[Event], topics: frozenset[str], *, at_least: int = 0
+    ) -> list[Message]:
+        """Messages for `topics`, in the order of their ids; several events of a task make one of each sort.
+
+        No id is below `at_least`: an event that was committed late must not take a client's position back.
+        Two queries for tasks and sources and one for log lines, whatever the number of events or of listeners.
+        """
+        self._tail.keep_only({pk for topic in topics if (pk := task_of(topic)) is not None})
+        changes = [change for change in _group(events, at_least) if _is_wanted(change, topics)]
+        tasks = _read_tasks({change.task_id for change in changes if change.task_id})
+        sources: Mapping[int, Source] = {}
+        if SOURCES in topics:
+            sources = Source.objects.in_bulk({change.source_id for change in changes if not change.task_id})
+        logs = self._tail.read(
+            [
+                tasks[change.task_id]
+                for change in changes
+                if Kind.LOG in change.kinds
+                and change.task_id in tasks
+                and task_topic(change.task_id) in topics
+            ]
+        )
+        messages: list[Message] = []
+        for change in changes:
+            task = tasks.get(change.task_id)
+            try:
+                if change.task_id == 0:
+                    messages += _source_messages(change, sources.get(change.source_id))
+                elif task is not None:
+                    messages += _task_messages(change, task, topics, logs.get(task.pk))
+            except DatabaseError:
+                raise
+            except Exception:
+                # One part that cannot be drawn must not stop the others; its page gets it with the next request.
+                logger.exception("live part failed task=%s source=%s", change.task_id, change.source_id)
+        if DASHBOARD in topics:
+            messages += _dashboard_messages(changes)
+        return sorted(messages, key=lambda message: message.event_id)
+
+
+def _group(events: Collection[Event], at_least: int) -> list[_Change]:
+    changes: dict[tuple[int, int], _Change] = {}
+    for event in events:
+        key = (event.task_id, 0 if event.task_id else event.source_id)
+        change = changes.setdefault(key, _Change(event.task_id, event.source_id, at_least))
+        change.last_id = max(change.last_id, event.id)
+        change.kinds.add(event.kind)
+    return list(changes.values())
+
+
+def _is_wanted(change: _Change, topics: frozenset[str]) -> bool:
+    if change.task_id == 0:
+        return not topics.isdisjoint((SOURCES, DASHBOARD))
+    if change.kinds == {Kind.LOG}:
+        return task_topic(change.task_id) in topics
+    return not topics.isdisjoint((TASKS, DASHBOARD, task_topic(change.task_id)))
+
+
+def _read_tasks(pks: Collection[int]) -> dict[int, Task]:
+    if not pks:
+        return {}
+    rows = Task.objects.select_related(
+        "source", "cancel_requested_by", "acknowledged_by", "submission__actor"
+    )
+    return rows.defer("raw", "tracker_state", "search_text").in_bulk(list(pks))
+
+
+def _task_messages(
+    change: _Change, task: Task, topics: frozenset[str], log: Mapping[str, object] | None
+) -> list[Message]:
+    own = task_topic(task.pk)
+    is_final = task.is_final
+
+    def message(event: str, data: str | Mapping[str, object], *to: str) -> Message:
+        frame = format_frame(event, data, event_id=change.last_id)
+        return Message(change.last_id, task.source_id, frozenset(to), frame)
+
+    messages = []
+    if Kind.NEW in change.kinds:
+        messages.append(message("new", {"id": task.pk}, TASKS))
+    if log is not None:
+        messages.append(message("log", log, own))
+    if Kind.STATE in change.kinds or (is_final and Kind.PROGRESS in change.kinds):
+        if TASKS in topics:
+            messages.append(message("fragment", _render("tasks/_row.html", task=task), TASKS))
+        if own in topics:
+            messages.append(message("fragment", _render("tasks/_status.html", task=task), own))
+        if DASHBOARD in topics and not is_final:
+            messages.append(message("progress", _progress(task), DASHBOARD))
+    elif Kind.PROGRESS in change.kinds:
+        messages.append(message("progress", _progress(task), TASKS, own, DASHBOARD))
+    return messages
+
+
+def _source_messages(change: _Change, source: Source | None) -> list[Message]:
+    if source is None:
+        return []
+    frame = format_frame("fragment", _render("sources/_card.html", source=source), event_id=change.last_id)
+    return [Message(change.last_id, source.pk, frozenset({SOURCES}), frame)]
+
+
+def _dashboard_messages(changes: list[_Change]) -> list[Message]:
+    """One `changed` for each source with something that moves its counts."""
+    last_ids: dict[int, int] = {}
+    for change in changes:
+        if not change.kinds.isdisjoint({Kind.NEW, Kind.STATE, Kind.SOURCE}):
+            last_ids[change.source_id] = max(change.last_id, last_ids.get(change.source_id, 0))
+    return [
+        Message(
+            last_id,
+            source_id,
+            frozenset({DASHBOARD}),
+            format_frame("changed", {"source": source_id}, event_id=last_id),
+        )
+        for source_id, last_id in last_ids.items()
+    ]
+
+
+def _render(template: str, **context: object) -> str:
+    return render_to_string(template, {**context, "oob": True}).strip()
+
+
+def _progress(task: Task) -> dict[str, object]:
+    """Percent and its words. What a kind usually takes does not move and stays as the page has it."""
+    text = progress_text(
+        task.percent,
+        task.bytes_done,
+        task.bytes_total,
+        task.bytes_per_second,
+        task.seconds_left,
+        task.step,
+        "",
+    )
+    return {"id": task.pk, "percent": task.percent, "text": text}

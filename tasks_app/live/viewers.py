@@ -1,0 +1,107 @@
+"""Who listens: sessions turned into what their people may see, many at once."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.db import connections
+from django.utils.crypto import constant_time_compare
+from django.utils.timezone import now
+
+from tasks_app.access.policy import sources_seen_by
+from tasks_app.models import Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_CHUNK = 500  # keys in one IN list
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """An active person. `sources` are the keys of those the person sees; None means all."""
+
+    user_id: int
+    sources: frozenset[int] | None
+
+    def may_see(self, source_id: int) -> bool:
+        return self.sources is None or source_id in self.sources
+
+
+class DatabasePool:
+    """A few threads for short questions; after each the thread's connection is closed again.
+
+    So an open stream holds neither a thread nor a connection.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="live-sign-in")
+
+    async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        question = partial(_ask_and_disconnect, partial(function, *args, **kwargs))
+        return await asyncio.wrap_future(self._threads.submit(question))
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _ask_and_disconnect(question: Callable[[], R]) -> R:
+    try:
+        return question()
+    finally:
+        connections.close_all()
+
+
+def read_viewers(session_keys: Collection[str]) -> dict[str, Viewer | None]:
+    """The person behind each session key; None for a person who is inactive now. Dead sessions are left out.
+
+    Three queries per 500 sessions, however many people. As in `django.contrib.auth.get_user`, a session ends with
+    its password: the hash in it must fit.
+    """
+    viewers: dict[str, Viewer | None] = {}
+    keys = sorted(set(session_keys))
+    for start in range(0, len(keys), _CHUNK):
+        viewers |= _read_chunk(keys[start : start + _CHUNK])
+    return viewers
+
+
+def _read_chunk(keys: list[str]) -> dict[str, Viewer | None]:
+    sessions = Session.objects.filter(session_key__in=keys, expire_date__gt=now())
+    contents: dict[str, dict[str, Any]] = {row.session_key: row.get_decoded() for row in sessions}
+    ids = {key: _user_id(content) for key, content in contents.items()}
+    people = User.objects.in_bulk([id for id in set(ids.values()) if id is not None])
+    sources = sources_seen_by(people.values())
+    viewers: dict[str, Viewer | None] = {}
+    for key, user_id in ids.items():
+        person = people.get(user_id) if user_id is not None else None
+        if person is None or not _hash_fits(person, contents[key].get(HASH_SESSION_KEY)):
+            continue
+        viewers[key] = Viewer(person.pk, sources[person.pk]) if person.pk in sources else None
+    return viewers
+
+
+def _user_id(content: dict[str, Any]) -> int | None:
+    """The key in a session's content; None when nobody is signed in or by a backend that is no longer trusted."""
+    value = str(content.get(SESSION_KEY, ""))
+    if not value.isdigit() or content.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
+        return None
+    return int(value)
+
+
+def _hash_fits(person: User, found: object) -> bool:
+    if not isinstance(found, str):
+        return False
+    allowed = [person.get_session_auth_hash(), *person.get_session_auth_fallback_hash()]
+    return any(constant_time_compare(found, value) for value in allowed)
+
+
+def read_source_of(task_ids: Collection[int]) -> dict[int, int]:
+    """Task key → source key, for those that exist."""
+    return dict(Task.objects.filter(pk__in=task_ids).values_list("pk", "source_id"))
