@@ -1,0 +1,1 @@
+"""Servers of ours that behave like the real remotes; nothing in the portal knows them."""
