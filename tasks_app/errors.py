@@ -44,6 +44,6 @@ class InvalidInput(Refused):
 
     status = 422
 
-    def __init__(self, **fields: str) -> None:
+    def __init__(self, /, **fields: str) -> None:
         super().__init__(" ".join(fields.values()))
         self.fields = fields

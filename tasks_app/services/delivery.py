@@ -1,0 +1,232 @@
+"""The one call of a submission: claim, reserve, note the intent, call, note the answer; reconcile after a kill."""
+
+import logging
+import re
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import F, Q
+from django.utils.timezone import now
+
+from tasks_app import connections
+from tasks_app.models import Submission
+from tasks_app.services.guest_actions import send
+from tasks_app.services.reconciliation import Happened, TooEarly, Unclear, find_proof
+from tasks_app.services.reservations import reserve_vmid, says_vmid_is_taken
+from tasks_app.sources.errors import (
+    OutcomeUnknown,
+    SourceError,
+    SourceNeedsPerson,
+    SourceRefused,
+    SourceUnavailable,
+)
+from tasks_app.sources.proxmox import ProxmoxSource
+from tasks_app.states import State
+
+logger = logging.getLogger(__name__)
+
+CLAIM_SECONDS = 20
+"""For what comes before the call. A job that is slower loses the row before it has done anything."""
+CALL_SECONDS = 90
+"""Longer than a job may live (60 s): when it has run out, the call of the former holder is surely over."""
+DELIVER_WITHIN = timedelta(minutes=15)
+"""Nobody wants a guest stopped an hour after the click because its cluster has come back."""
+ASK_WITHIN = timedelta(days=1)
+"""How long a source that does not answer is asked what came of a call."""
+FIRST_PAUSE_SECONDS = 5
+LONGEST_PAUSE_SECONDS = 120
+MAX_REPEATS = 5
+"""Of a call that met a lock which is held for a moment only."""
+MAX_VMIDS = 5
+MAX_UPID_CHARACTERS = 1000
+
+# The lock file names the guest it belongs to; a clone of a running guest holds its source's for a moment.
+_LOCK_TIMEOUT = re.compile(r"can't lock file '[^']*/lock-(\d{1,9})\.conf' - got timeout")
+
+
+def back_off(attempts: int) -> timedelta:
+    """Pause after that many attempts: 5 s after the first, doubled each time up to 2 minutes."""
+    doubled = FIRST_PAUSE_SECONDS * 2 ** min(max(attempts, 1) - 1, 10)
+    return timedelta(seconds=min(doubled, LONGEST_PAUSE_SECONDS))
+
+
+def locked_guest(text: str) -> int | None:
+    """The guest whose lock could not be had in time: the one error that is safe to repeat."""
+    match = _LOCK_TIMEOUT.search(text)
+    return int(match[1]) if match else None
+
+
+def claim(pk: int) -> Submission | None:
+    """The submission, leased to the caller; None when it is not due, ended, answered, or in other hands."""
+    at = now()
+    lease_until = at + timedelta(seconds=CLAIM_SECONDS)
+    free = Submission.objects.unfinished().filter(
+        Q(lease_until__isnull=True) | Q(lease_until__lt=at),
+        pk=pk,
+        answered_at__isnull=True,
+        next_attempt_at__lte=at,
+    )
+    if not free.update(lease_until=lease_until, attempts=F("attempts") + 1):
+        return None
+    return Submission.objects.select_related("source").filter(pk=pk, lease_until=lease_until).first()
+
+
+def bring(submission: Submission, client: ProxmoxSource | None) -> None:
+    """Make the call, or find out what came of the one noted before. Ends with the lease given back.
+
+    Sets `remote_id` when the source has started a task. Raises nothing that a source can cause.
+    """
+    if submission.source.paused_at is not None:
+        _try_later(submission, "The source is paused.")
+        return
+    try:
+        client = client or connections.client_of(submission.source)
+        if submission.called_at is not None and not _reconcile(submission, client):
+            return
+        if now() - submission.created_at > DELIVER_WITHIN:
+            _give_up(submission)
+            return
+        if submission.action == Submission.Action.CLONE and submission.new_vmid is None:
+            reserve_vmid(client, submission)
+    except SourceRefused as error:
+        _end(submission, State.FAILED, describe_refusal(error, submission))
+        return
+    except (SourceUnavailable, SourceNeedsPerson) as error:
+        _try_later(submission, str(error))
+        return
+    _call(submission, client)
+
+
+def describe_refusal(error: SourceRefused, submission: Submission) -> str:
+    """The refusal for people; a missing privilege is named where the source names it."""
+    if error.kind != "forbidden":
+        return str(error)
+    token = submission.source.token_id
+    if error.privilege:
+        return f"The token {token} may not do this: it lacks {error.privilege} on {error.path}."
+    if submission.action == Submission.Action.CLONE:
+        pool = submission.parameters.get("pool")
+        where = f"/pool/{pool}" if pool else "/vms (or choose a pool on which it has it)"
+        return f"The token {token} may not do this. It probably lacks VM.Allocate on {where}."
+    return f"The token {token} may not do this: {error}"
+
+
+def _reconcile(submission: Submission, client: ProxmoxSource) -> bool:
+    """True when it is proven that nothing happened, so that the call may be made."""
+    verdict = find_proof(client, submission, at=now())
+    if isinstance(verdict, Happened):
+        logger.info("call was carried out submission=%d", submission.pk)
+        _note_answer(submission, verdict.remote_id)
+        return False
+    if isinstance(verdict, TooEarly):
+        _try_later(
+            submission, "It is not known yet whether the source has carried it out; the portal looks again."
+        )
+        return False
+    if isinstance(verdict, Unclear):
+        _end_unknown(submission, verdict.reason)
+        return False
+    logger.info("call was not carried out submission=%d", submission.pk)
+    return _save(submission, called_at=None)
+
+
+def _call(submission: Submission, client: ProxmoxSource) -> None:
+    for _ in range(MAX_VMIDS):
+        if not _note_call(submission):
+            return
+        try:
+            remote_id = send(client, submission)
+        except OutcomeUnknown as error:
+            _try_later(submission, str(error))
+            return
+        except (SourceUnavailable, SourceNeedsPerson) as error:  # certainly not carried out
+            if _save(submission, called_at=None):
+                _try_later(submission, str(error))
+            return
+        except SourceRefused as error:
+            if says_vmid_is_taken(str(error)) and _take_next_vmid(submission, client):
+                continue
+            _refused(submission, error)
+            return
+        _note_answer(submission, remote_id)
+        return
+    _end(submission, State.FAILED, f"{MAX_VMIDS} VMIDs in a row were taken by others. Nothing was made.")
+
+
+def _take_next_vmid(submission: Submission, client: ProxmoxSource) -> bool:
+    if submission.new_vmid is None or not _save(submission, called_at=None):
+        return False
+    try:
+        reserve_vmid(client, submission, above=submission.new_vmid)
+    except SourceError:
+        return False
+    return True
+
+
+def _refused(submission: Submission, error: SourceRefused) -> None:
+    if locked_guest(str(error)) == submission.vmid and submission.attempts < MAX_REPEATS:
+        if _save(submission, called_at=None):
+            _try_later(submission, "Something held the lock of the guest; the portal tries again.")
+        return
+    _end(submission, State.FAILED, describe_refusal(error, submission))
+
+
+def _note_call(submission: Submission) -> bool:
+    """Write the intent, and hold the row for as long as the call may take. False when the row was lost."""
+    at = now()
+    return _save(submission, called_at=at, lease_until=at + timedelta(seconds=CALL_SECONDS))
+
+
+def _note_answer(submission: Submission, remote_id: str) -> None:
+    """Written whoever holds the row by now: an answer is never thrown away."""
+    if len(remote_id) > MAX_UPID_CHARACTERS or not remote_id.isprintable():
+        _end_unknown(submission, "The source answered with something that names no task.")
+        return
+    values = {
+        "remote_id": remote_id,
+        "answered_at": now(),
+        "state": State.PROCESSING,
+        "error": "",
+        "lease_until": None,
+    }
+    row = Submission.objects.unfinished().filter(pk=submission.pk, answered_at__isnull=True)
+    if row.update(**values):
+        submission.remote_id = remote_id
+
+
+def _give_up(submission: Submission) -> None:
+    minutes = int(DELIVER_WITHIN.total_seconds() // 60)
+    reason = f" Last: {submission.error}" if submission.error else ""
+    _end(
+        submission, State.FAILED, f"It could not be sent within {minutes} minutes. Nothing was done.{reason}"
+    )
+
+
+def _try_later(submission: Submission, error: str) -> None:
+    if submission.called_at is not None and now() - submission.called_at > ASK_WITHIN:
+        _end_unknown(submission, f"The source could not be asked for a day. {error}")
+        return
+    logger.info("submission waits submission=%d attempts=%d", submission.pk, submission.attempts)
+    _save(submission, next_attempt_at=now() + back_off(submission.attempts), error=error, lease_until=None)
+
+
+def _end_unknown(submission: Submission, reason: str) -> None:
+    text = f"It is not known whether this was carried out. {reason} Look on the source before you try again."
+    _end(submission, State.LOST, text)
+
+
+def _end(submission: Submission, state: State, error: str) -> None:
+    logger.info("submission ends without a task submission=%d state=%s", submission.pk, state)
+    _save(submission, state=state, error=error, ended_at=now(), lease_until=None)
+
+
+def _save(submission: Submission, **values: Any) -> bool:
+    """Write, unless the row has gone into other hands."""
+    mine = Submission.objects.unfinished().filter(
+        pk=submission.pk, lease_until=submission.lease_until, answered_at__isnull=True
+    )
+    if not mine.update(**values):
+        return False
+    for name, value in values.items():
+        setattr(submission, name, value)
+    return True

@@ -1,0 +1,203 @@
+"""Starting something on a guest: written down first, then brought to the source, then followed to its end.
+
+A submission is open until its task has ended. `called_at` without `answered_at` means that nobody knows whether the
+call happened: such a row is reconciled (`reconciliation.py`), never simply called again.
+"""
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils.timezone import now
+
+from tasks_app.access.policy import Verb, require
+from tasks_app.audit.actions import Action
+from tasks_app.audit.context import current_origin
+from tasks_app.audit.recorder import record
+from tasks_app.errors import InvalidInput, SourcePaused
+from tasks_app.ingest.tasks import ingest_observations
+from tasks_app.kinds import kind_of
+from tasks_app.models import Guest, Source, Submission, Task, TaskEvent
+from tasks_app.progress.upid import InvalidUpid, parse_upid
+from tasks_app.queue import Job, enqueue
+from tasks_app.services.delivery import MAX_REPEATS, back_off, bring, claim, locked_guest
+from tasks_app.services.guest_actions import main_type, parse_action, parse_parameters
+from tasks_app.services.reservations import says_vmid_is_taken
+from tasks_app.sources.base import TaskObservation
+from tasks_app.sources.proxmox import ProxmoxSource
+from tasks_app.states import State
+
+logger = logging.getLogger(__name__)
+
+MAX_KEY_CHARACTERS = 64
+PICK_UP_LIMIT = 200
+
+
+def submit_guest_action(
+    guest: Guest, *, actor: User, action: str, parameters: Mapping[str, Any], idempotency_key: str
+) -> Submission:
+    """Ask for `action` on `guest`. The same key of the same person gives the first submission again, for ever.
+
+    Raises NotPermitted, SourcePaused, InvalidInput (action, idempotency_key, or a name of `parameters`).
+    """
+    source = Source.objects.get(pk=guest.source_id)
+    require(actor, Verb.START, source)
+    if not 0 < len(idempotency_key) <= MAX_KEY_CHARACTERS:
+        raise InvalidInput(idempotency_key="The key is missing or too long.")
+    known = Submission.objects.filter(actor=actor, idempotency_key=idempotency_key).first()
+    if known is not None:
+        return known
+    if source.paused_at is not None:
+        raise SourcePaused(f"{source.name} is paused: nothing is sent to it.")
+    if guest.gone_at is not None:
+        raise InvalidInput(action=f"{guest} does not exist any more.")
+    chosen = parse_action(action)
+    values = parse_parameters(chosen, guest, parameters)
+    try:
+        with transaction.atomic():
+            submission = Submission.objects.create(
+                source=source,
+                action=chosen,
+                guest_kind=guest.kind,
+                node=guest.node,
+                vmid=guest.vmid,
+                guest_name=guest.name,
+                parameters=values,
+                actor=actor,
+                actor_name=actor.get_username(),
+                request_id=current_origin().request_id,
+                idempotency_key=idempotency_key,
+            )
+            record(
+                Action.SUBMIT,
+                actor=actor,
+                target=submission,
+                vmid=guest.vmid,
+                node=guest.node,
+                parameters=values,
+            )
+            transaction.on_commit(partial(enqueue, Job.DELIVER, submission.pk))
+    except IntegrityError:  # the same click arrived twice at the same moment
+        return Submission.objects.get(actor=actor, idempotency_key=idempotency_key)
+    return submission
+
+
+def deliver_submission(pk: int, *, client: ProxmoxSource | None = None) -> None:
+    """Bring one submission to its source, or find out what came of an earlier call. Running it twice is harmless."""
+    submission = claim(pk)
+    if submission is None:
+        return
+    bring(submission, client)
+    if submission.remote_id:
+        show_task(submission)
+
+
+def show_task(submission: Submission) -> None:
+    """Make the task row at once, as the answer tells it; the next pass finds it there."""
+    try:
+        upid = parse_upid(submission.remote_id)
+    except InvalidUpid:
+        logger.warning("answer names no task submission=%d", submission.pk)
+        return
+    seen = TaskObservation(
+        remote_id=submission.remote_id,
+        node=upid.node,
+        type=upid.type,
+        object_id=upid.object_id,
+        user=upid.user,
+        token=upid.token,
+        started_at=upid.started_at,
+        running=None,
+    )
+    ingest_observations(submission.source, [seen], at=now())
+    _link(submission)
+
+
+def settle_submissions() -> None:
+    """End the submissions whose task has ended, repeat those that met a lock, and note what is overdue.
+
+    Looks at open submissions only, so it may be called often; right after a kill it does what was left.
+    """
+    for submission in (
+        Submission.objects.unfinished().filter(answered_at__isnull=False).select_related("source")
+    ):
+        task = Task.objects.filter(source=submission.source, remote_id=submission.remote_id).first()
+        if task is None:
+            show_task(submission)
+        elif task.submission_id is None:
+            _link(submission)
+        if task is not None and task.is_final:
+            _settle(submission, task)
+    _note_overdue()
+
+
+def pick_up_submissions() -> None:
+    """Settle what has ended, and enqueue again what is due and in nobody's hands."""
+    settle_submissions()
+    due = Submission.objects.unfinished().filter(
+        Q(lease_until__isnull=True) | Q(lease_until__lt=now()),
+        answered_at__isnull=True,
+        next_attempt_at__lte=now(),
+    )
+    for pk in due.order_by("next_attempt_at").values_list("pk", flat=True)[:PICK_UP_LIMIT]:
+        enqueue(Job.DELIVER, pk)
+
+
+@transaction.atomic
+def _link(submission: Submission) -> None:
+    """Join the task to what a person asked for; a pass may have seen it before its UPID was written down here."""
+    asked: dict[str, Any] = {"submission": submission}
+    if submission.new_vmid is not None:
+        asked |= {"new_vmid": submission.new_vmid, "new_name": submission.parameters.get("name", "")}
+    tasks = Task.objects.filter(source=submission.source, remote_id=submission.remote_id)
+    for pk in tasks.filter(submission__isnull=True).values_list("pk", flat=True):
+        tasks.filter(pk=pk).update(**asked)
+        TaskEvent.objects.create(task_id=pk, source_id=submission.source_id, kind=TaskEvent.Kind.STATE)
+
+
+def _settle(submission: Submission, task: Task) -> None:
+    open_row = Submission.objects.unfinished().filter(pk=submission.pk, remote_id=submission.remote_id)
+    repeat = _repeat_of(submission, task)
+    if repeat:
+        if open_row.update(**repeat):
+            logger.info("submission met a lock and is repeated submission=%d", submission.pk)
+        return
+    error = "" if task.state == State.COMPLETED else task.error_line or task.exit_text
+    open_row.update(state=task.state, ended_at=task.ended_at or now(), error=error)
+
+
+def _repeat_of(submission: Submission, task: Task) -> dict[str, Any]:
+    """What to write so that the call is made again; empty when the failure stands."""
+    if task.state != State.FAILED or submission.attempts >= MAX_REPEATS:
+        return {}
+    again: dict[str, Any] = {
+        "state": State.PENDING,
+        "remote_id": "",
+        "called_at": None,
+        "answered_at": None,
+        "next_attempt_at": now() + back_off(submission.attempts),
+    }
+    locked = locked_guest(task.exit_text)
+    if locked == submission.vmid:
+        return again | {"error": "Something held the lock of the guest; the portal tries again."}
+    if submission.new_vmid is not None and (
+        locked == submission.new_vmid or says_vmid_is_taken(task.exit_text)
+    ):
+        return again | {
+            "new_vmid": None,
+            "error": f"VMID {submission.new_vmid} was taken; the portal tries another.",
+        }
+    return {}
+
+
+def _note_overdue() -> None:
+    """By the limit of its kind, counted from the click. A sign, never an end."""
+    at = now()
+    for submission in Submission.objects.unfinished().filter(overdue_since__isnull=True):
+        if at - submission.created_at > timedelta(seconds=kind_of(main_type(submission)).limit_seconds):
+            Submission.objects.unfinished().filter(pk=submission.pk).update(overdue_since=at)
