@@ -10,8 +10,8 @@ from tasks_app.progress.parts import Part, Parts, known_sizes
 # Room kept for the memory of a live migration while its size is unknown: a quarter of the disks, at most 8 GiB.
 _ASSUMED_RAM_BYTES = 8 * 1024**3
 _ASSUMED_RAM_SHARE = 0.25
-# An integer percent this large gives the size of a disk within some percent.
-_ESTIMATE_FROM_PERCENT = 3
+# An integer percent this large gives the size of a disk well enough to doubt one known from elsewhere.
+_DOUBT_FROM_PERCENT = 3
 
 _CLONE_DRIVE = re.compile(r"create full clone of drive ([\w.-]{1,40})(.{0,300})")
 _MIRROR_STARTS = re.compile(r"drive mirror is starting for ([\w.-]{1,80})")
@@ -21,9 +21,8 @@ _RESTORE_IMAGE = re.compile(
 _IMAGE_COMPLETE = re.compile(r"restore image complete \(bytes=(\d{1,18})")
 _NEW_VOLUME = re.compile(r"new volume ID is '([^']{1,300})'")
 _ARCHIVE_DISK = re.compile(r"DEV: dev_id=\d{1,4} size: (\d{1,18}) devname: ([\w.-]{1,80})")
-_JOB_ENDED = re.compile(
-    r"([\w.-]{1,80}): (?:Completed successfully|(?:mirror|stream|commit|\w{1,20})-job finished|Done\.)"
-)
+# `Done.` is not among these: it follows a job that was cancelled, too.
+_JOB_ENDED = re.compile(r"([\w.-]{1,80}): (?:Completed successfully|\w{1,20}-job finished)")
 _JOBS_READY = re.compile(r"all '?\w{1,20}'? (?:\w{1,20} )?jobs are ready")
 _FOUND_VOLUME = re.compile(r"found (?:local(?:, replicated)?|generated) (?:disk|volume) '")
 _VOLUME_IMPORTED = re.compile(r"successfully imported '")
@@ -31,7 +30,7 @@ _VOLUME_ON_TARGET = re.compile(r"volume '[^']{1,300}' is '[^']{1,300}' on the ta
 _LIVE = re.compile(r"starting (?:VM \d{1,9} on remote node|storage migration|online/live migration)")
 _RAM_DONE = re.compile(r"migration (?:completed\b|status: completed)")
 
-_SINGLE_DISK = frozenset({"qmmove", "importdisk", "qmdelsnapshot"})
+_SINGLE_DISK = frozenset({"qmmove", "importdisk"})
 _LETTERS = {
     "qmrestore": frozenset({"B", "F", "G"}),
     "qmigrate": frozenset({"B", "H", "I1", "I2", "I3"}),
@@ -147,10 +146,10 @@ class Copying:
         if part.total is None:
             part.total = self.parts.size_ahead(part.name)
             part.is_estimate = part.total is None
-        if percent >= _ESTIMATE_FROM_PERCENT:
-            estimate = int(done * 100 / (percent + 0.5)) if percent < 100 else done
-            if part.is_estimate or not 0.7 < estimate / max(1, part.total or 0) < 1.4:
-                part.total, part.is_estimate = estimate, True
+        estimate = int(done * 100 / (percent + 0.5)) if percent < 100 else done
+        is_doubtful = not 0.7 < estimate / max(1, part.total or 0) < 1.4
+        if estimate and (part.is_estimate or (percent >= _DOUBT_FROM_PERCENT and is_doubtful)):
+            part.total, part.is_estimate = estimate, True
 
     def _feed_marker(self, line: str) -> bool:
         """A line that names a disk or a phase."""

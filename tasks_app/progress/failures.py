@@ -26,8 +26,9 @@ _KNOWN: tuple[tuple[str, KnownFailure], ...] = (
         ),
     ),
     (
-        r"(?:can't lock file|cfs lock|trying to (?:acquire|get) .{0,40}lock|can't acquire lock).{0,200}(?:timeout|timed out)"
-        r"|got lock timeout|'storage-[^']{1,80}'-locked command timed out",
+        r"(?:can't lock file|cfs[- ]lock|trying to (?:acquire|get) .{0,40}lock|can't acquire lock)"
+        r".{0,200}(?:timeout|timed out)"
+        r"|got lock (?:request )?timeout|'storage-[^']{1,80}'-locked command timed out",
         KnownFailure(
             "A lock was not free in time",
             "Another task, perhaps on another node, was using the same storage or file for too long.",

@@ -35,12 +35,11 @@ def printable(text: str) -> str:
 
     A tool that redraws with CR leaves one line with many parts. Tabs stay.
     """
-    parts = text.rstrip("\r\n").rsplit("\r", 1)
-    last = _strip(parts[-1])
-    while not last.strip() and len(parts) == 2:
-        parts = parts[0].rstrip("\r").rsplit("\r", 1)
-        last = _strip(parts[-1])
-    return last
+    text = text.rstrip("\r\n")
+    if "\r" not in text:
+        return _strip(text)
+    fragments = (_strip(fragment) for fragment in reversed(text.split("\r")))
+    return next((fragment for fragment in fragments if fragment.strip()), "")
 
 
 def _strip(text: str) -> str:

@@ -109,7 +109,8 @@ class Parts:
     @property
     def count(self) -> int:
         """How many parts there are, as far as known; at least those seen."""
-        return max(len(self.seen) + len(self.pending()), self.expected)
+        known = sum(part.total is not None or part.name in self.sizes for part in self.seen)
+        return max(known + len(self.pending()), self.expected, len(self.seen))
 
     def position(self) -> int:
         """Which part is worked on, counted from 1."""
@@ -119,26 +120,38 @@ class Parts:
         """(done, total) in bytes, or in parts when sizes are missing; None when no share is justified."""
         if not self.seen:
             return None
-        sized = [part for part in self.seen if part.total is not None]
-        pending = {} if ignore_pending else self.pending()
         if any(part.total is None and part.share is not None for part in self.seen):
             return self._by_count()
-        if not sized:
+        sizes = [part.total if part.total is not None else self.sizes.get(part.name) for part in self.seen]
+        sized = [
+            (size, part.share or 0.0) for size, part in zip(sizes, self.seen, strict=True) if size is not None
+        ]
+        if not any(part.total is not None for part in self.seen):
             return self._by_count() if self.expected > 1 and self.seen[0].done else None
-        biggest = max(part.total or 0 for part in sized)
-        if not self.sizes and not self.is_single and self.expected != 1 and biggest <= TINY_BYTES:
+        if self._is_only_tiny([size for size, _ in sized]):
             return None
         if len(sized) < len(self.seen) and not self.sizes and not self.expected:
             return None  # a further disk has begun and nothing tells how large it is
-        total = float(sum(part.total or 0 for part in sized) + sum(pending.values()))
-        done = sum((part.total or 0) * (part.share or 0.0) for part in sized)
         before = self.bytes_before_head()
-        if not ignore_pending and not self.sizes and self.expected > len(sized):
-            large = [part.total or 0 for part in sized if (part.total or 0) > TINY_BYTES]
-            if not large:
+        total = float(sum(size for size, _ in sized)) + before
+        done = sum(size * share for size, share in sized) + before
+        if not ignore_pending:
+            ahead = self._bytes_ahead([size for size, _ in sized])
+            if ahead is None:
                 return None
-            total += (self.expected - len(sized)) * sum(large) / len(large)
-        return (done + before, total + before) if total else (sum(p.share or 0.0 for p in sized), len(sized))
+            total += ahead
+        return (done, total) if total else (sum(share for _, share in sized), len(sized))
+
+    def _is_only_tiny(self, sizes: list[int]) -> bool:
+        return not self.sizes and not self.is_single and self.expected != 1 and max(sizes) <= TINY_BYTES
+
+    def _bytes_ahead(self, seen: list[int]) -> float | None:
+        """Bytes of parts not seen yet: their known sizes, else as many times the usual one as parts are expected."""
+        missing = self.expected - len(seen)
+        if self.sizes or missing <= 0:
+            return sum(self.pending().values())
+        large = [size for size in seen if size > TINY_BYTES]
+        return missing * sum(large) / len(large) if large else None
 
     def _by_count(self) -> tuple[float, float] | None:
         count = max(self.expected, len(self.sizes))

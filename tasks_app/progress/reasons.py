@@ -36,13 +36,14 @@ class Reasons:
         self.type = type
         self.telling = ""
         self.telling_rank = 0
+        self.first_warning = ""
         self.first_wrong = ""
         self.last_wrong = ""
         self.previous = ""
         self.terminal = ""
 
-    def feed(self, line: str) -> None:
-        """Read one line (see `logtext.searched`)."""
+    def feed(self, line: str, *, is_progress: bool = False) -> None:
+        """Read one line (see `logtext.searched`); one of progress can only be telling, not a last word."""
         exit_text = terminal_line(line)
         if exit_text is not None:
             self.terminal = exit_text[:MAX_CHARS]
@@ -51,7 +52,10 @@ class Reasons:
         if not line:
             return
         self.terminal = ""
-        self.previous = line[:MAX_CHARS]
+        if not is_progress:
+            self.previous = line[:MAX_CHARS]
+        if line.startswith("WARN: ") and not self.first_warning:
+            self.first_warning = line[:MAX_CHARS]
         rank = self._rank(line)
         if rank > self.telling_rank:
             self.telling, self.telling_rank = line[:MAX_CHARS], rank
@@ -73,10 +77,11 @@ class Reasons:
         if exit_text == "OK":
             return self.telling if self.telling_rank == 3 else ""
         if exit_text.startswith("WARNINGS: "):
-            return self.telling
+            return self.first_warning or self.telling
         if exit_text and not _HIDES_REASON.match(exit_text):
             return exit_text
-        wrong = self.first_wrong if exit_text.startswith("startup for") else self.last_wrong
+        is_first_best = exit_text.startswith(("startup for", "sync failed", "verification failed"))
+        wrong = self.first_wrong if is_first_best else self.last_wrong
         if not exit_text:
             return self.telling
         return self.telling or wrong or self.previous or exit_text
@@ -87,6 +92,6 @@ class Reasons:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Inverse of `to_state`; raises TypeError, ValueError or KeyError on anything else."""
-        for name in ("telling", "first_wrong", "last_wrong", "previous", "terminal"):
+        for name in ("telling", "first_warning", "first_wrong", "last_wrong", "previous", "terminal"):
             setattr(self, name, str(state[name])[:MAX_CHARS])
         self.telling_rank = int(state["telling_rank"])

@@ -1,11 +1,17 @@
 """How fast a number grows, and when it will be full: smooth, and silent where a guess would be wild."""
 
+import itertools
 from typing import Any
 
-# Speed is what was seen in this window; long enough to smooth, short enough to follow a change.
+# The rate is that of this window: long enough to smooth, short enough to follow a change.
 _WINDOW_SECONDS = 60.0
+# A slow task needs a longer one: until it has grown by this many points, but no longer than this.
+_WINDOW_POINTS = 5.0
+_LONGEST_SECONDS = 1800.0
 # At most this many samples are kept (and stored with the task).
 _MAX_SAMPLES = 12
+# Samples closer than this replace each other.
+_SPACING_SECONDS = 5.0
 # No time left before this much has been seen.
 _MIN_SECONDS = 10.0
 # Speeds that differ by more than this factor promise nothing.
@@ -14,7 +20,7 @@ _SMOOTHING = 0.3
 
 
 class Speed:
-    """Samples (at, percent, bytes) in order of time, at least `_WINDOW_SECONDS / _MAX_SAMPLES` apart."""
+    """Samples (at, percent, bytes) in order of time, at least five seconds apart but for the last."""
 
     def __init__(self) -> None:
         self.samples: list[tuple[float, float, float]] = []
@@ -32,22 +38,32 @@ class Speed:
             self.restart()
         if self.first_at is None:
             self.first_at = at
-        too_close = len(self.samples) > 1 and at - self.samples[-2][0] < _WINDOW_SECONDS / _MAX_SAMPLES
+        too_close = len(self.samples) > 1 and at - self.samples[-2][0] < _SPACING_SECONDS
         if too_close or (self.samples and at == self.samples[-1][0]):
             self.samples[-1] = (at, percent, done)
         else:
             self.samples.append((at, percent, done))
-        while len(self.samples) > 2 and (
-            len(self.samples) > _MAX_SAMPLES or at - self.samples[1][0] >= _WINDOW_SECONDS
-        ):
-            del self.samples[0]
+        self._forget()
         self._estimate(at)
+
+    def _forget(self) -> None:
+        """Drop samples that are too old, or every second one where a slow task needs them far apart."""
+        while len(self.samples) > 2:
+            (start, percent, _), (end, last, _) = self.samples[1], self.samples[-1]
+            is_enough = end - start >= _WINDOW_SECONDS and last - percent >= _WINDOW_POINTS
+            if not is_enough and end - start < _LONGEST_SECONDS:
+                break
+            del self.samples[0]
+        if len(self.samples) > _MAX_SAMPLES:
+            del self.samples[1:-1:2]
 
     def bytes_per_second(self) -> float | None:
         """Over the window; None before two samples."""
         if len(self.samples) < 2:
             return None
-        (start, _, first), (end, _, last) = self.samples[0], self.samples[-1]
+        end, _, last = self.samples[-1]
+        recent = [sample for sample in self.samples[:-1] if end - sample[0] <= _WINDOW_SECONDS]
+        start, _, first = recent[0] if recent else self.samples[-2]
         return (last - first) / (end - start) if end > start and last >= first else None
 
     def _estimate(self, at: float) -> None:
@@ -61,11 +77,9 @@ class Speed:
         if self.first_at is None or at - self.first_at < _MIN_SECONDS or len(self.samples) < 3:
             return None
         start, end = self.samples[0], self.samples[-1]
-        speeds = [
-            (b[1] - a[1]) / (b[0] - a[0])
-            for a, b in zip(self.samples, self.samples[1:], strict=False)
-            if b[0] - a[0] >= 1.0
-        ]
+        count = len(self.samples) - 1
+        marks = [self.samples[0], self.samples[count // 3], self.samples[2 * count // 3], end]
+        speeds = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(marks) if b[0] - a[0] >= 1.0]
         grown = end[1] - start[1]
         if not speeds or grown <= 0 or end[0] <= start[0] or end[1] >= 99:
             return None

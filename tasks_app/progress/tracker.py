@@ -118,13 +118,14 @@ class Tracker:
             line = searched(raw)
             if line.strip():
                 self.last_line = line[-500:]
-            self._reasons.feed(line)
-            if terminal_line(line) is None:
-                self._feed_line(line, at)
+            is_end = terminal_line(line) is not None
+            is_telling = not is_end and self._part.feed(line)
+            self._reasons.feed(line, is_progress=is_telling)
+            if not is_end:
+                self._follow(line, at, is_telling=is_telling)
 
-    def _feed_line(self, line: str, at: float | None) -> None:
+    def _follow(self, line: str, at: float | None, *, is_telling: bool) -> None:
         self._find_new_guest(line)
-        is_telling = self._part.feed(line)
         step = self._part.step()
         if step:
             self._step = step[:_MAX_STEP]
