@@ -69,7 +69,6 @@ class ProxmoxApi:
             _refusals.pop(self._refusal_key, None)
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        self._raise_remembered()
         answer = self._client.request(method, "/api2/json" + path, before=self._raise_remembered, **options)
         self.latency_seconds = answer.elapsed_seconds
         self.clock_skew_seconds = answer.clock_skew_seconds

@@ -1,5 +1,7 @@
 """The calls as they go over the wire: method, address, parameters, headers; answers are recorded ones."""
 
+import json
+
 import pytest
 import responses
 
@@ -82,6 +84,21 @@ def test_log_skips_what_is_known(remote, source):
     page = source.fetch_log("pve1", UPID, after=3, limit=1)
     assert [line.number for line in page.lines] == [4]
     assert page.total == 101
+
+
+def test_a_page_of_huge_lines_is_asked_for_in_smaller_pages(remote, source):
+    asked = []
+
+    def give(request):
+        limit = int(request.params["limit"])
+        asked.append(limit)
+        lines = [{"n": n, "t": "x" * 300_000} for n in range(1, limit + 1)]
+        return 200, {}, json.dumps({"data": lines, "total": 1000})
+
+    remote.add_callback("GET", f"{API}/nodes/pve1/tasks/{QUOTED}/log", callback=give)
+    page = source.fetch_log("pve1", UPID, after=0, limit=150)
+    assert asked == [150, 15]
+    assert (len(page.lines), page.total) == (15, 1000)
 
 
 def test_stop_is_one_delete(remote, source):
