@@ -5,6 +5,7 @@ from email.utils import format_datetime
 import pytest
 
 from tasks_app.sources.proxmox import compare_command, probe_address
+from tasks_app.sources.proxmox.authority import check_authority
 from tests.integration.sources.test_http import closed_url, serve  # noqa: F401
 from tests.integration.sources.tls_server import always, json_answer
 
@@ -97,3 +98,18 @@ def test_a_server_that_hangs_up_is_a_connection_problem(serve):  # noqa: F811
 def test_the_command_shows_the_certificate_that_is_served():
     assert "pveproxy-ssl.pem" in compare_command()
     assert "openssl x509 -in" in compare_command()
+
+
+def test_a_ca_that_vouches_has_no_problem(serve):  # noqa: F811
+    server = serve(always(json_answer(REALMS)))
+    assert check_authority(server.url, server.ca_pem) == ""
+
+
+def test_a_ca_that_does_not_vouch_is_told(serve):  # noqa: F811
+    server, other = serve(always(json_answer(REALMS))), serve(always(json_answer(REALMS)))
+    assert "not trusted" in check_authority(server.url, other.ca_pem)
+    assert server.requests == []
+
+
+def test_a_text_that_is_no_ca_is_told():
+    assert "PEM" in check_authority(closed_url(), "not a certificate")
