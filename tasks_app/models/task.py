@@ -46,7 +46,9 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """
         at = now()
         soon = at + timedelta(seconds=WATCH_SECONDS / 2)
-        due = self.unfinished().filter(Q(watched_until__isnull=True) | Q(watched_until__lt=soon), pk__in=task_ids)
+        due = self.unfinished().filter(
+            Q(watched_until__isnull=True) | Q(watched_until__lt=soon), pk__in=task_ids
+        )
         return due.update(watched_until=at + timedelta(seconds=WATCH_SECONDS))
 
 
@@ -139,6 +141,12 @@ class Task(models.Model):
                 fields=["-started_at"],
                 name="task_unacknowledged",
                 condition=Q(state__in=["failed", "lost"], acknowledged_at__isnull=True),
+            ),
+            # the job that picks up cancels which nobody finished
+            models.Index(
+                fields=["cancel_requested_at"],
+                name="task_cancel_waiting",
+                condition=Q(cancel_requested_at__isnull=False, cancel_note=""),
             ),
         ]
 

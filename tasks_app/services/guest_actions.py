@@ -31,6 +31,13 @@ _TYPES: dict[str, tuple[str, frozenset[str]]] = {
 }
 _POWER = frozenset({Action.START, Action.STOP, Action.SHUTDOWN, Action.REBOOT})
 
+# What the token needs on /vms/{vmid}, as the source asks for it first.
+PRIVILEGES: dict[str, str] = {
+    **dict.fromkeys(_POWER, "VM.PowerMgmt"),
+    Action.SNAPSHOT: "VM.Snapshot",
+    Action.CLONE: "VM.Clone",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class PowerParameters:
@@ -111,6 +118,19 @@ def parse_parameters(action: Submission.Action, guest: Guest, given: Mapping[str
     parameters = kind(**given)
     parameters.check(guest)
     return asdict(parameters)
+
+
+def unfitness(action: Submission.Action, guest: Guest) -> str:
+    """Why the state of the guest, as last seen, does not fit `action`; "" when it does."""
+    if guest.is_template and action is not Action.CLONE:
+        return "This is a template: it can only be cloned."
+    if guest.lock:
+        return f"{guest} is locked ({guest.lock})."
+    if action is Action.START and guest.status == "running":
+        return "It is running already."
+    if action in (Action.STOP, Action.SHUTDOWN, Action.REBOOT) and guest.status == "stopped":
+        return "It is not running."
+    return ""
 
 
 def main_type(submission: Submission) -> str:

@@ -13,6 +13,7 @@ from tasks_app.access.policy import Verb, require
 from tasks_app.audit.actions import Action
 from tasks_app.audit.recorder import record
 from tasks_app.errors import InvalidInput, SourcePaused
+from tasks_app.ingest.health import record_permissions
 from tasks_app.models import AuditEntry, Source, TaskEvent
 from tasks_app.services.source_input import check_addresses, check_name, check_pins, check_token
 from tasks_app.sources.errors import SourceError
@@ -189,22 +190,16 @@ def _note(source: Source, check: SourceCheck, actor: User | None) -> None:
     source.next_pass_at = now()
     changed = ["next_pass_at"]
     if check.version is not None:
-        source.version = check.version.text
+        source.version = check.version.text[:40]
         changed.append("version")
-    if check.permissions is not None:
-        source.permissions = {
-            path: {name: int(reaches_down) for name, reaches_down in held.items()}
-            for path, held in check.permissions.by_path.items()
-        }
-        source.permissions_at = now()
-        changed += ["permissions", "permissions_at"]
     source.save(update_fields=changed)
-    result = AuditEntry.Result.FAILED if check.error else AuditEntry.Result.DONE
+    if check.permissions is not None:
+        record_permissions(source, check.permissions.by_path, at=now())
     record(
         Action.SOURCE_CHECK,
         actor=actor,
         target=source,
-        result=result,
+        result=AuditEntry.Result.FAILED if check.error else AuditEntry.Result.DONE,
         version=source.version,
         problem=check.problem,
     )

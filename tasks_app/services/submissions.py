@@ -26,10 +26,11 @@ from tasks_app.models import Guest, Source, Submission, Task, TaskEvent
 from tasks_app.progress.upid import InvalidUpid, parse_upid
 from tasks_app.queue import Job, enqueue
 from tasks_app.services.delivery import MAX_REPEATS, back_off, bring, claim, locked_guest
-from tasks_app.services.guest_actions import main_type, parse_action, parse_parameters
+from tasks_app.services.guest_actions import PRIVILEGES, main_type, parse_action, parse_parameters, unfitness
 from tasks_app.services.reservations import says_vmid_is_taken
 from tasks_app.sources.base import TaskObservation
 from tasks_app.sources.proxmox import ProxmoxSource
+from tasks_app.sources.proxmox.permissions import parse_permissions
 from tasks_app.states import State
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,24 @@ def submit_guest_action(
     except IntegrityError:  # the same click arrived twice at the same moment
         return Submission.objects.get(actor=actor, idempotency_key=idempotency_key)
     return submission
+
+
+def obstacle(guest: Guest, action: str) -> str:
+    """Why `action` would not work on `guest` now, as far as the last pass knows; "" when nothing speaks against it.
+
+    For pages: what is sent nevertheless is decided by the source, whose facts are newer.
+    """
+    chosen, source = parse_action(action), guest.source
+    if source.paused_at is not None:
+        return f"{source.name} is paused: nothing is sent to it."
+    if guest.gone_at is not None:
+        return f"{guest} does not exist any more."
+    unfit = unfitness(chosen, guest)
+    if unfit:
+        return unfit
+    path, privilege = f"/vms/{guest.vmid}", PRIVILEGES[chosen]
+    may = source.permissions_at is None or parse_permissions(source.permissions).allows(path, privilege)
+    return "" if may else f"The token {source.token_id} lacks {privilege} on {path}."
 
 
 def deliver_submission(pk: int, *, client: ProxmoxSource | None = None) -> None:
