@@ -17,8 +17,8 @@ class TasksAppConfig(AppConfig):
     verbose_name = "Task portal"
 
     def ready(self) -> None:
-        """Connect receivers; in a worker cluster make every forked process die with its parent."""
-        from tasks_app import signin  # noqa: F401
+        """Connect receivers and checks; in a worker cluster make every forked process die with its parent."""
+        from tasks_app import checks, signin  # noqa: F401
 
         if "qcluster" in sys.argv and sys.platform == "linux":
             # django-q2's children survive a killed main process and go on working beside its replacement.
