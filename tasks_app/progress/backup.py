@@ -4,12 +4,14 @@ import re
 from typing import Any
 
 from tasks_app.progress.formats import parse_progress
+from tasks_app.progress.outcome import was_stopped
 
 # A job line names guests only before its first option; with --all or --pool it names none.
 _HEADER = re.compile(r"INFO: starting new backup job: vzdump((?: \d{1,9}){0,2000})(?= |$)")
 _SKIPPED = re.compile(r"INFO: skip external VMs: (\d{1,9}(?:, ?\d{1,9}){0,2000})")
 _STARTED = re.compile(r"INFO: Starting Backup of VM (\d{1,9}) \((\w{1,10})\)")
-_FINISHED = re.compile(r"(?:INFO: Finished Backup|ERROR: Backup) of VM (\d{1,9})\b")
+_FINISHED = re.compile(r"INFO: Finished Backup of VM (\d{1,9})\b")
+_FAILED = re.compile(r"ERROR: Backup of VM (\d{1,9}) failed\b")
 _JOB_ENDED = re.compile(r"INFO: Backup job finished")
 _LETTERS = frozenset({"D", "E", "K"})
 
@@ -24,6 +26,7 @@ class Backup:
         self.listed: list[int] = []
         self.finished = 0
         self.last_finished = 0
+        self.failed = 0
         self.vmid = 0
         self.kind = ""
         self.item: float | None = None
@@ -45,6 +48,11 @@ class Backup:
             self._start(int(match[1]), "VM" if match[2] == "qemu" else "CT")
         elif match := _FINISHED.match(line):
             self._finish(int(match[1]))
+        elif match := _FAILED.match(line):
+            # an interrupt ends the whole job, so nothing more is done by it
+            if not was_stopped(line):
+                self.failed += int(match[1]) != self.last_finished
+                self._finish(int(match[1]))
         elif _JOB_ENDED.match(line):
             self.is_ended = True
         else:
@@ -71,7 +79,8 @@ class Backup:
             return
         self.finished += 1
         self.last_finished = vmid
-        self.item = None
+        if not self._is_only_one_failed:
+            self.item = None
 
     def _feed_numbers(self, line: str) -> bool:
         progress = parse_progress(line)
@@ -85,6 +94,11 @@ class Backup:
         return True
 
     @property
+    def _is_only_one_failed(self) -> bool:
+        """The one guest of this task failed: the task has, and keeps its number."""
+        return self._count == 1 and self.failed > 0
+
+    @property
     def _count(self) -> int | None:
         if self.guests is None or self.guests < 1:
             return None
@@ -92,6 +106,8 @@ class Backup:
 
     def share(self) -> float | None:
         """0 to 1 over all guests; None where their number or the place among them is unknown."""
+        if self._is_only_one_failed:
+            return self.item
         if self.is_ended:
             return 1.0 if self.finished or self.item else None
         count = self._count
@@ -128,7 +144,7 @@ class Backup:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Inverse of `to_state`; raises TypeError, ValueError or KeyError on anything else."""
-        for name in ("finished", "last_finished", "vmid"):
+        for name in ("finished", "last_finished", "failed", "vmid"):
             setattr(self, name, int(state[name]))
         for name in ("guests", "done", "total"):
             setattr(self, name, None if state[name] is None else int(state[name]))

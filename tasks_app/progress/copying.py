@@ -91,8 +91,7 @@ class Copying:
         self.archive_done = max(self.archive_done, progress.done or 0)
 
     def _feed_job(self, progress: Progress) -> None:
-        if not self.parts.seen:
-            self.parts.is_head_missing = not self.has_marker and not self.parts.expected
+        self._notice_missing_head()
         part = self.parts.named(progress.job)
         if part is not self.parts.current and not part.is_closed and not progress.is_ready:
             self.parts.seen.remove(part)
@@ -107,6 +106,12 @@ class Copying:
         part.total, part.share, part.is_estimate = progress.total, 0.0, True
         self.phase = "disk"
 
+    def _notice_missing_head(self) -> None:
+        """Numbers before any line that names a disk: the log begins in the middle. Jobs of a restore or a
+        migration may run in any order, so only their volumes one after another are concerned."""
+        if not self.parts.seen and self.type in ("qmclone", "qmigrate", "vzmigrate"):
+            self.parts.is_head_missing = not self.has_marker and not self.parts.expected
+
     def _open_part(self) -> Part:
         part = self.parts.current
         return self.parts.open() if part is None or part.is_closed else part
@@ -114,8 +119,7 @@ class Copying:
     def _feed_current(self, progress: Progress) -> None:
         """A line without the disk's name (A, G, dd, zfs): it belongs to the current one, or starts the next."""
         self.phase = "disk"
-        if not self.parts.seen:
-            self.parts.is_head_missing = not self.has_marker and not self.parts.expected
+        self._notice_missing_head()
         part = self._open_part() if progress.kind != "A" else self.parts.current or self.parts.open()
         if _begins_another(part, progress):
             part.close()

@@ -95,7 +95,7 @@ def _ab_old(match: re.Match[str]) -> Progress:
         done=done,
         total=total,
         job=disk_of_job(match["job"] or ""),
-        is_ready=match["ready"] == "1",
+        is_ready=match["ready"] in ("1", "true"),
     )
 
 

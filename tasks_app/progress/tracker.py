@@ -98,6 +98,7 @@ class Tracker:
         self._shown: float | None = None
         self._is_contradicted = False
         self._step = ""
+        self._is_step_known = False
         self._speed = Speed()
         self._reasons = Reasons(type)
         self._part: _Part
@@ -126,10 +127,9 @@ class Tracker:
 
     def _follow(self, line: str, at: float | None, *, is_telling: bool) -> None:
         self._find_new_guest(line)
-        step = self._part.step()
-        if step:
-            self._step = step[:_MAX_STEP]
-        elif line.strip() and not self._part.step():
+        if is_telling and (step := self._part.step()):
+            self._step, self._is_step_known = step[:_MAX_STEP], True
+        elif line.strip() and not self._is_step_known:
             self._step = line.strip().removeprefix("INFO: ").strip()[:_MAX_STEP]
         if not is_telling:
             return
@@ -213,6 +213,7 @@ class Tracker:
             "shown": self._shown,
             "contradicted": self._is_contradicted,
             "step": self._step,
+            "step_known": self._is_step_known,
             "part": self._part.to_state(),
             "speed": self._speed.to_state(),
             "reasons": self._reasons.to_state(),
@@ -241,6 +242,7 @@ class Tracker:
         self._shown = None if state["shown"] is None else min(_CEILING, max(0.0, float(state["shown"])))
         self._is_contradicted = bool(state["contradicted"])
         self._step = str(state["step"])[:_MAX_STEP]
+        self._is_step_known = bool(state["step_known"])
         self._part.restore(state["part"])
         self._speed = Speed.from_state(state["speed"])
         self._reasons.restore(state["reasons"])

@@ -78,6 +78,11 @@ def test_a_growing_disk_never_takes_progress_back():
     assert percents("qmmove", line.format(60, "83.33"), line.format(70, "71.43")) == [83.3, 83.3]
 
 
+def test_disks_before_the_head_of_a_partial_log_are_done():
+    lines = ("transferred 10.0 GiB of 100.0 GiB (10.00%)",)
+    assert percents("qmclone", *lines, disk_bytes=[32 * GIB, 100 * GIB]) == [31.8]
+
+
 def test_copied_is_99_until_the_task_ends():
     tracker = fed(
         "qmmove", "drive-scsi0: transferred 60.0 GiB of 60.0 GiB (100.00%) in 7m 23s, ready", "TASK OK"
@@ -128,6 +133,30 @@ def test_a_failed_guest_counts_as_done_and_external_ones_do_not_count():
     )
     assert percents("vzdump", *lines) == [None, None, 0.0, 50.0, 50.0, 50.0, 99.0, 99.0]
     assert fed("vzdump", *lines).error_line == "ERROR: Backup of VM 100 failed - no space"
+
+
+def test_the_only_guest_that_fails_keeps_its_number():
+    lines = (
+        "INFO: starting new backup job: vzdump 100 --storage x",
+        "INFO: Starting Backup of VM 100 (qemu)",
+        "INFO:  44% (8.8 GiB of 20.0 GiB) in 7s, read: 1.2 GiB/s, write: 1.1 GiB/s",
+        "ERROR: Backup of VM 100 failed - backup write data failed",
+        "INFO: Backup job finished with errors",
+        "TASK ERROR: job errors",
+    )
+    assert percents("vzdump", *lines) == [None, None, 44.0, 44.0, 44.0, 44.0]
+
+
+def test_an_interrupted_backup_keeps_its_number():
+    lines = (
+        "INFO: starting new backup job: vzdump 100 101 --storage x",
+        "INFO: Starting Backup of VM 100 (qemu)",
+        "INFO:  44% (8.8 GiB of 20.0 GiB) in 7s, read: 1.2 GiB/s, write: 1.1 GiB/s",
+        "ERROR: Backup of VM 100 failed - interrupted by signal",
+        "ERROR: Backup job failed - interrupted by signal",
+        "TASK ERROR: interrupted by signal",
+    )
+    assert percents("vzdump", *lines) == [None, 0.0, 22.0, 22.0, 22.0, 22.0]
 
 
 def test_place_among_guests_is_unknown_when_the_head_is_missing():
