@@ -1,0 +1,1 @@
+"""The only writer of what was observed; everything here is idempotent."""

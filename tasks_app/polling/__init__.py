@@ -1,0 +1,1 @@
+"""The clock acts: claim a source, fetch, ingest, move the cursor last."""

@@ -1,0 +1,111 @@
+"""How a source is doing: results of passes, rights of its token. An event only when that really changed."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Case, F, Value, When
+
+from tasks_app.ingest.events import Events
+from tasks_app.ingest.text import storable
+from tasks_app.models import Node, Source, TaskEvent
+from tasks_app.sources.errors import SourceError
+
+CLUSTER_LIST_PRIVILEGE = "Sys.Audit"
+
+
+def can_list_cluster(permissions: Mapping[str, Any]) -> bool:
+    """Whether `/cluster/tasks` shows anything: without Sys.Audit on `/` it is empty for a token, without an error.
+
+    `permissions` as `Source.permissions`. When False, the portal lives on node lists and sees what each node shows.
+    """
+    return CLUSTER_LIST_PRIVILEGE in permissions.get("/", {})
+
+
+def record_pass(
+    source: Source, *, owner: str, at: datetime, latency_seconds: float | None, next_pass_at: datetime
+) -> bool:
+    """A pass got its answers. Gives the lease back; False (and nothing written) when `owner` has lost it.
+
+    `source` is the row as it was claimed: a `next_pass_at` that somebody has moved since (a wake-up) stays.
+    """
+    with transaction.atomic():
+        # Health only from its own row: the claimed copy may be old.
+        was_failing = Source.objects.filter(pk=source.pk, failing_since__isnull=False).exists()
+        is_first = Source.objects.filter(pk=source.pk, last_pass_at__isnull=True).exists()
+        written = _release(
+            source,
+            owner,
+            next_pass_at,
+            last_pass_at=at,
+            latency_ms=None if latency_seconds is None else min(2**31 - 1, round(latency_seconds * 1000)),
+            failing_since=None,
+            failures=0,
+            error_kind="",
+            error_text="",
+        )
+        if written and (was_failing or is_first):
+            _tell(source, at)
+    return written
+
+
+def record_failure(
+    source: Source, error: SourceError, *, owner: str, at: datetime, next_pass_at: datetime
+) -> bool:
+    """A pass failed: the source, not its tasks. Gives the lease back; False when `owner` has lost it."""
+    with transaction.atomic():
+        known = Source.objects.filter(
+            pk=source.pk, failing_since__isnull=False, error_kind=error.kind[:40]
+        ).exists()
+        written = _release(
+            source,
+            owner,
+            next_pass_at,
+            failing_since=Case(When(failing_since__isnull=True, then=Value(at)), default=F("failing_since")),
+            failures=F("failures") + 1,
+            error_kind=error.kind[:40],
+            error_text=storable(str(error)),
+        )
+        if written and not known:
+            _tell(source, at)
+    return written
+
+
+def record_permissions(
+    source: Source, permissions: Mapping[str, Mapping[str, bool]], *, at: datetime
+) -> None:
+    """Keep what the token may do, as GET /access/permissions answers it: path → privilege → 1 or 0 (not inherited)."""
+    plain = {path: {name: int(down) for name, down in held.items()} for path, held in permissions.items()}
+    has_changed = plain != source.permissions
+    with transaction.atomic():
+        Source.objects.filter(pk=source.pk).update(permissions=plain, permissions_at=at)
+        if has_changed:
+            _tell(source, at)
+    source.permissions, source.permissions_at = plain, at
+
+
+def record_cursor(node: Node, *, cursor: int, at: datetime) -> None:
+    """The node's list has been read and written up to tasks that started at `cursor` (Unix seconds). Never goes back.
+
+    Called last, after the rows are committed. The first time, and when all nodes have it, the source is synced.
+    """
+    Node.objects.filter(pk=node.pk, cursor__lt=cursor).update(cursor=cursor)
+    if node.first_synced_at is None:
+        Node.objects.filter(pk=node.pk, first_synced_at__isnull=True).update(first_synced_at=at)
+        if not Node.objects.filter(source=node.source_id, first_synced_at__isnull=True).exists():
+            first = Source.objects.filter(pk=node.source_id, first_synced_at__isnull=True)
+            if first.update(first_synced_at=at):
+                _tell(node.source, at)
+
+
+def _release(source: Source, owner: str, next_pass_at: datetime, **values: Any) -> bool:
+    wanted = Case(When(next_pass_at=source.next_pass_at, then=Value(next_pass_at)), default=F("next_pass_at"))
+    mine = Source.objects.filter(pk=source.pk, lease_owner=owner)
+    return bool(mine.update(lease_owner="", lease_until=None, next_pass_at=wanted, **values))
+
+
+def _tell(source: Source, at: datetime) -> None:
+    events = Events(source.pk, at)
+    events.add(TaskEvent.Kind.SOURCE)
+    events.save()

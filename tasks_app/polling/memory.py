@@ -1,0 +1,60 @@
+"""What a process remembers of a source between passes. Losing it costs a few requests, never a task."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from tasks_app.polling.cadence import MOST_BACKOFF, NODE_RETRY
+
+_MOST_SETTLED = 20_000
+
+
+@dataclass
+class NodeTrouble:
+    failures: int
+    until: datetime
+
+
+@dataclass
+class Memory:
+    """Of one source, used by one pass at a time. Times are those of the pass that wrote them."""
+
+    inventory_at: datetime | None = None
+    active_at: datetime | None = None  # when a task was last seen running
+    node_listed_at: dict[str, datetime] = field(default_factory=dict)
+    node_list_was_long: set[str] = field(default_factory=set)
+    finished: dict[str, frozenset[str]] = field(default_factory=dict)  # node → UPIDs of its finished slots
+    trouble: dict[str, NodeTrouble] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)  # UPIDs of which no list can tell anything new
+    checked_at: dict[int, datetime] = field(default_factory=dict)  # task → its last single status
+    missed: set[int] = field(default_factory=set)
+    tailed_at: dict[int, datetime] = field(default_factory=dict)
+    sized: set[int] = field(default_factory=set)  # tasks whose disks have been asked for
+    unread: dict[int, int] = field(default_factory=dict)  # ended task → failed tries to read its log
+    backlog: list[int] = field(default_factory=list)  # older tasks without log, newest first
+    backlog_below: int | None = None  # pk from which the search goes on downwards; None: begin
+    backlog_seen: int = 0
+    backlog_at: datetime | None = None  # when the search was begun
+    backlog_read_at: datetime | None = None
+
+    def is_node_troubled(self, node: str, at: datetime) -> bool:
+        trouble = self.trouble.get(node)
+        return trouble is not None and trouble.until > at
+
+    def note_node_failure(self, node: str, at: datetime) -> None:
+        known = self.trouble.get(node)
+        failures = known.failures + 1 if known else 1
+        wait: timedelta = min(MOST_BACKOFF, NODE_RETRY * 2 ** min(failures - 1, 6))
+        self.trouble[node] = NodeTrouble(failures, at + wait)
+
+    def settle(self, upids: set[str]) -> None:
+        if len(self.settled) + len(upids) > _MOST_SETTLED:
+            self.settled.clear()
+        self.settled |= upids
+
+    def forget_tasks(self, open_pks: set[int]) -> None:
+        """Keep only what concerns tasks that still run."""
+        for known in (self.checked_at, self.tailed_at):
+            for pk in known.keys() - open_pks:
+                del known[pk]
+        self.missed &= open_pks
+        self.sized &= open_pks
