@@ -206,6 +206,9 @@ class Cluster:
         while self._events and self._events[0][0] <= now:
             at, _, effect = heapq.heappop(self._events)
             effect(at)
+        if self.store and self.running_count():
+            # What somebody is about to read must still be in the log after a kill.
+            self.store.write("alive", now)
         return self._events[0][0] if self._events else None
 
     def holder(self, vmid: int, *, exclusive: bool) -> Task | None:

@@ -380,7 +380,7 @@ def node_status(call: Call) -> dict[str, Any]:
             "version": kernel.split(" ", 2)[2],
             "machine": "x86_64",
         },
-        "boot-info": {"mode": "efi", "secureboot": 0},
+        "boot-info": {"mode": "legacy-bios"},
     }
 
 

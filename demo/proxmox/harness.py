@@ -169,7 +169,6 @@ class DemoCluster:
             task = self.cluster.start_task(
                 type=type, id=id, user=user, node=node, build=script, started=started
             )
-            self.cluster.settle()
             return task.name
 
     def start_load(

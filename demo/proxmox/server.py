@@ -215,7 +215,7 @@ class PveHandler(BaseHTTPRequestHandler):
         date = formatdate(time.time() + (skew.value if skew else 0.0), usegmt=True)
         keep = status == 200
         connection = (["close"] if protected or not keep else []) + (["Keep-Alive"] if keep else [])
-        line = reason.replace("\r", " ").replace("\n", " ")
+        line = reason.partition("\n")[0].replace("\r", " ")
         lines = [f"HTTP/1.1 {status} {line}", "Cache-Control: max-age=0"]
         lines += [f"Connection: {value}" for value in connection]
         lines += [f"Date: {date}", "Pragma: no-cache", "Server: pve-api-daemon/3.0"]
