@@ -2,13 +2,12 @@
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, cast
-from urllib.parse import quote
 
 from a2wsgi import WSGIMiddleware
 
 # First: it names the settings and sets Django up, which what follows needs.
 from portal.wsgi import application as pages
-from tasks_app.live.hub import Hub
+from tasks_app.live.hub import RECHECK_SECONDS, Hub
 from tasks_app.live.stream import LiveStream
 
 Scope = MutableMapping[str, Any]
@@ -22,8 +21,8 @@ PAGE_THREADS = 8  # two cores answer no faster with more
 class Application:
     """Sends each request to whom it belongs. `hub` is for the server, which ends the streams before it stops."""
 
-    def __init__(self) -> None:
-        self.hub = Hub()
+    def __init__(self, *, recheck_seconds: float = RECHECK_SECONDS) -> None:
+        self.hub = Hub(recheck_seconds=recheck_seconds)
         self._live = LiveStream(self.hub)
         # The cast: a2wsgi has types of its own for what the standards leave open.
         self._pages = cast(Handler, WSGIMiddleware(cast(Any, pages), workers=PAGE_THREADS))
@@ -37,7 +36,7 @@ class Application:
         elif scope["path"] == "/live/":
             await self._live(scope, receive, send)
         else:
-            await self._pages(_made_safe(scope), receive, send)
+            await self._pages(without_underscores(scope), receive, send)
 
     async def _live_through(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -47,17 +46,12 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _made_safe(scope: Scope) -> Scope:
-    """The request in a form that WSGI can hold.
+def without_underscores(scope: Scope) -> Scope:
+    """The request without header names that hold an underscore.
 
-    Raw bytes in a query string would raise in a2wsgi. A header name with an underscore becomes the same WSGI
-    variable as the one with a dash, which would let a client forge what a proxy says.
+    In WSGI they become the same variable as the name with a dash, so a client could forge what a proxy says.
     """
-    return {
-        **scope,
-        "query_string": quote(scope["query_string"], safe="!#$%&'()*+,/:;=?@[]~").encode(),
-        "headers": [(name, value) for name, value in scope["headers"] if b"_" not in name],
-    }
+    return {**scope, "headers": [(name, value) for name, value in scope["headers"] if b"_" not in name]}
 
 
 application = Application()

@@ -1,8 +1,7 @@
 """One open stream as the hub sees it: what it listens to, who listens, and what has not been sent yet."""
 
 import asyncio
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from tasks_app.live.parts import Message
 from tasks_app.live.viewers import Viewer
@@ -22,7 +21,7 @@ class Client:
         self.position = position
         self.is_served = False  # whether a pass has taken it in
         self.dropped = asyncio.Event()  # set when its queue has run over
-        self._frames: deque[bytes] = deque()
+        self._frames: list[bytes] = []
         self._queued_bytes = 0
         self._is_ending = False
         self._changed = asyncio.Event()
@@ -31,17 +30,21 @@ class Client:
         """Whether the message is about something it listens to and its person may see."""
         return self.viewer.may_see(message.source_id) and not self.topics.isdisjoint(message.topics)
 
-    def offer(self, frames: Iterable[bytes], *, is_bounded: bool = True) -> None:
-        """Queue frames. When the queue runs over, all of it is thrown away and the stream is dropped."""
+    def offer(self, frames: Sequence[bytes]) -> None:
+        """Queue the frames of one pass.
+
+        When too much of earlier passes is still there, all of it is thrown away and the stream is dropped. A pass
+        itself may be larger than the limit: its bytes are shared by all clients.
+        """
         if self._is_ending:
             return
-        for frame in frames:
-            self._frames.append(frame)
-            self._queued_bytes += len(frame)
-        if is_bounded and self._queued_bytes > MAX_QUEUED_BYTES:
+        if self._queued_bytes > MAX_QUEUED_BYTES:
             self._frames.clear()
             self._is_ending = True
             self.dropped.set()
+        else:
+            self._frames += frames
+            self._queued_bytes += sum(map(len, frames))
         self._changed.set()
 
     def end(self) -> None:

@@ -90,8 +90,10 @@ class EventReader:
         if at is None:
             return position
         since = at - timedelta(seconds=self._late_seconds)
-        window = TaskEvent.objects.filter(id__lte=position, at__gte=since).order_by("id")
-        return (window.values_list("id", flat=True).first() or position) - 1
+        rows = TaskEvent.objects.filter(id__lte=position).values_list("id", flat=True)
+        settled = rows.filter(at__lt=since, id__lt=position).order_by("-id").first()
+        # Without one the table is young, or it was cut down to what is in the window.
+        return settled if settled is not None else (rows.order_by("id").first() or position) - 1
 
     @staticmethod
     def _read(after: int, until: int | None, limit: int) -> list[Event]:

@@ -16,24 +16,19 @@ from tasks_app.models import Task
 
 # A page's sign that somebody looks at a task lasts 30 s (`Task.objects.touch_watched`).
 TOUCH_SECONDS = 10.0
-MAX_REPLAY_MESSAGES = 500  # above that one request of the page is cheaper than its parts
 _CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
-    """What one client gets as it comes in; None when it missed too much and must ask for its page again."""
-
-    messages: tuple[Message, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
 class Pass:
-    """One pass: `head` is the newest event id, `messages` go to all, `replays` answer the joins in their order."""
+    """One pass: `head` is the newest event id, `messages` go to all who were there before.
+
+    `replays` are for those who come in, in their order: what each gets instead, or None when the gap is too large.
+    """
 
     head: int
     messages: tuple[Message, ...]
-    replays: tuple[Replay, ...]
+    replays: tuple[tuple[Message, ...] | None, ...]
 
 
 class Feed:
@@ -65,7 +60,7 @@ class Feed:
         replayed = self._composer.compose(missed, topics) if missed else []
         served = iter(starts)
         replays = tuple(
-            Replay(messages) if position is None else _replay(replayed, next(served)) for position in joins
+            messages if position is None else _missed(replayed, next(served)) for position in joins
         )
         return Pass(reader.head, messages, replays)
 
@@ -83,8 +78,5 @@ class Feed:
         self._touched.update((pk, now) for pk in due)
 
 
-def _replay(messages: list[Message], start: int | None) -> Replay:
-    if start is None:
-        return Replay(None)
-    missed = tuple(message for message in messages if message.event_id > start)
-    return Replay(None if len(missed) > MAX_REPLAY_MESSAGES else missed)
+def _missed(messages: list[Message], start: int | None) -> tuple[Message, ...] | None:
+    return None if start is None else tuple(message for message in messages if message.event_id > start)

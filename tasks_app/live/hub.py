@@ -20,6 +20,7 @@ PASS_SECONDS = 0.25  # also what keeps the progress of a task at four a second
 BEAT_SECONDS = 15.0  # below the 30 to 60 s after which proxies cut a silent connection
 RECHECK_SECONDS = 20.0  # sessions and roles of all listeners; a minute is promised
 RETRY_SECONDS = 1.0  # after a pass failed, most likely because the database refused
+MAX_FRAMES = 500  # for one client in one pass; above that one request for the page is cheaper than its parts
 MAX_CLIENTS = 5000  # in one process; far above the 1,000 it is made for
 
 
@@ -45,6 +46,11 @@ class Hub:
     def is_full(self) -> bool:
         """Whether another stream must be refused."""
         return self._is_closing or self.size >= MAX_CLIENTS
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether nobody listens and the feed has stopped."""
+        return self._task is None
 
     def join(self, client: Client) -> None:
         """Take in a client; the next pass gives it what it has missed."""
@@ -117,17 +123,17 @@ class Hub:
 
     def _distribute(self, result: Pass, joining: list[Client]) -> None:
         self._head = result.head
+        reload = format_frame("reload", {}, event_id=result.head)
+        frames: dict[Client, list[bytes]] = {}
         for message in result.messages:
             for client in self._listeners(message):
-                client.offer([message.frame])
-        for client, replay in zip(joining, result.replays, strict=True):
+                frames.setdefault(client, []).append(message.frame)
+        for client, due in frames.items():
+            client.offer(due if len(due) <= MAX_FRAMES else [reload])
+        for client, missed in zip(joining, result.replays, strict=True):
             client.is_served = True
-            here = format_beat(event_id=result.head)
-            if replay.messages is None:
-                client.offer([format_frame("reload", {}, event_id=result.head), here])
-            else:
-                missed = [message.frame for message in replay.messages if client.wants(message)]
-                client.offer([*missed, here], is_bounded=False)
+            due = [reload] if missed is None else [m.frame for m in missed if client.wants(m)]
+            client.offer([*(due if len(due) <= MAX_FRAMES else [reload]), format_beat(event_id=result.head)])
 
     def _listeners(self, message: Message) -> Iterator[Client]:
         """Each served client that wants the message, once."""

@@ -80,6 +80,8 @@ class Composer:
             except Exception:
                 # One part that cannot be drawn must not stop the others; its page gets it with the next request.
                 logger.exception("live part failed task=%s source=%s", change.task_id, change.source_id)
+        if TASKS in topics:
+            messages += _new_messages(changes)
         if DASHBOARD in topics:
             messages += _dashboard_messages(changes)
         return sorted(messages, key=lambda message: message.event_id)
@@ -123,8 +125,6 @@ def _task_messages(
         return Message(change.last_id, task.source_id, frozenset(to), frame)
 
     messages = []
-    if Kind.NEW in change.kinds:
-        messages.append(message("new", {"id": task.pk}, TASKS))
     if log is not None:
         messages.append(message("log", log, own))
     if Kind.STATE in change.kinds or (is_final and Kind.PROGRESS in change.kinds):
@@ -144,6 +144,23 @@ def _source_messages(change: _Change, source: Source | None) -> list[Message]:
         return []
     frame = format_frame("fragment", _render("sources/_card.html", source=source), event_id=change.last_id)
     return [Message(change.last_id, source.pk, frozenset({SOURCES}), frame)]
+
+
+def _new_messages(changes: list[_Change]) -> list[Message]:
+    """One `new` for each source, with the newest task: a first sync brings thousands, and pages ask how many."""
+    newest: dict[int, _Change] = {}
+    for change in changes:
+        if Kind.NEW in change.kinds:
+            newest[change.source_id] = change
+    return [
+        Message(
+            change.last_id,
+            source_id,
+            frozenset({TASKS}),
+            format_frame("new", {"id": change.task_id}, event_id=change.last_id),
+        )
+        for source_id, change in newest.items()
+    ]
 
 
 def _dashboard_messages(changes: list[_Change]) -> list[Message]:

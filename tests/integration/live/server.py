@@ -144,6 +144,7 @@ class Stream:
         self.last_id = ""
         self.text = ""
         self.is_over = False
+        self.is_complete = False  # whether the answer was ended, not cut
         self._raw = b""
         self._read_head()
 
@@ -213,7 +214,7 @@ class Stream:
             if len(rest) < size + 2:
                 break
             if size == 0:
-                self.is_over = True
+                self.is_over = self.is_complete = True
             self.text += rest[:size].decode()
             self._raw = rest[size + 2 :]
         while "\n\n" in self.text:
