@@ -12,7 +12,7 @@ from demo.proxmox.cloning import CloneOrder, start_clone
 from demo.proxmox.cluster import OPERATORS, Cluster
 from demo.proxmox.creation import make_container, start_creation, write_creation
 from demo.proxmox.guestcalls import is_shared
-from demo.proxmox.guests import Guest
+from demo.proxmox.guests import GIB, Guest
 from demo.proxmox.inventory import CONTAINER_TEMPLATES, NODES
 from demo.proxmox.migration import start_migration
 from demo.proxmox.scripts import Tape, error_script, quick_script
@@ -22,8 +22,14 @@ OWN_RANGE = range(700, 800)
 KEPT_GUESTS = 6
 MOST_RUNNING = 4
 CLONE_SECONDS = (40.0, 90.0)
+# Larger guests would need hours or absurd rates.
+BACKUP_LIMIT = 110 * GIB
 CI = "automation@pve!ci"
 _NAMES = ("build", "review", "training", "demo", "customer", "branch")
+
+
+def _size(guest: Guest) -> int:
+    return sum(disk.size for disk in guest.disks())
 
 
 class Life:
@@ -102,7 +108,7 @@ class Life:
             or cluster.holder(source.vmid, exclusive=source.is_running)
         ):
             return None
-        size = sum(disk.size for disk in source.disks())
+        size = _size(source)
         order = CloneOrder(
             source=source,
             newid=newid,
@@ -122,6 +128,7 @@ class Life:
         node = rng.choice(list(NODES))
         guests = [guest for guest in cluster.guests.values() if guest.node == node and guest.lock is None]
         guests = [guest for guest in guests if not guest.is_template and guest.vmid not in OWN_RANGE]
+        guests = [guest for guest in guests if _size(guest) <= BACKUP_LIMIT]
         if len(guests) < 2 or not cluster.is_online(node):
             return None
         chosen = rng.sample(guests, min(len(guests), rng.randint(3, 5)))
@@ -130,10 +137,12 @@ class Life:
 
     def _backup_one(self) -> str | None:
         guest = self._pick("qemu", running=True)
-        return self._backup([guest], guest.node, self._rng.choice(OPERATORS), None, False) if guest else None
+        if guest is None or _size(guest) > BACKUP_LIMIT:
+            return None
+        return self._backup([guest], guest.node, self._rng.choice(OPERATORS), None, False)
 
     def _backup(self, guests: list[Guest], node: str, user: str, broken: int | None, warn: bool) -> str:
-        size = sum(disk.size for guest in guests for disk in guest.disks())
+        size = sum(_size(guest) for guest in guests)
         options = {"mode": "snapshot", "compress": "zstd", "notes-template": "{{guestname}}"}
         return start_backup(
             self._cluster,

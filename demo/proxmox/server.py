@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import ssl
+import sys
 import threading
 import time
 from email.utils import formatdate
@@ -53,7 +54,9 @@ class PveServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that hang up are everyday life here; faults of the demo itself are answered as 500."""
+        """Clients that hang up or speak no TLS are everyday life; a fault of the demo itself is told."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
     def stop(self) -> None:
         self.stopping.set()
