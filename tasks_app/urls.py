@@ -2,10 +2,20 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from tasks_app.views import guests, looks, people, setup, sources, wizard
+from tasks_app.views import dashboard, guests, logs, looks, people, setup, sources, task, tasks, wizard
 
 app_name = "portal"
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", dashboard.dashboard, name="dashboard"),
+    path("tasks/", tasks.tasks, name="tasks"),
+    path("tasks/new-count", tasks.new_count, name="tasks-new-count"),
+    path("tasks/<int:task_id>/", task.task, name="task"),
+    path("tasks/<int:task_id>/log", logs.log, name="task-log"),
+    path("tasks/<int:task_id>/log.txt", logs.download, name="task-log-download"),
+    path("tasks/<int:task_id>/raw", task.raw, name="task-raw"),
+    path("tasks/<int:task_id>/actions", task.actions, name="task-actions"),
+    path("tasks/<int:task_id>/cancel", task.cancel, name="task-cancel"),
+    path("tasks/<int:task_id>/acknowledge", task.acknowledge, name="task-acknowledge"),
     path("look", looks.look, name="look"),
     # connecting a source, and sources
     path("sources/", sources.sources, name="sources"),

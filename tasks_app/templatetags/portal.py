@@ -11,8 +11,18 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import localtime, now
 
 from tasks_app.access.policy import Verb, can
+from tasks_app.models import Task
+from tasks_app.progress.estimate import format_usual, usual_duration
+from tasks_app.progress.failures import KnownFailure, explain_failure
+from tasks_app.progress.logtext import printable
+from tasks_app.progress.text import progress_text
+from tasks_app.states import State
 
 register = template.Library()
+
+COUNT_LIMIT = 10_000  # counting further costs time and tells nobody anything
+_USUAL_RUNS = 30
+_SHOWN_CHARS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +104,103 @@ def duration(seconds: float | None) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, left = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+_ICONS = {
+    State.PENDING: "clock",
+    State.PROCESSING: "loader-circle",
+    State.COMPLETED: "circle-check",
+    State.FAILED: "circle-x",
+    State.CANCELLED: "ban",
+    State.LOST: "circle-question-mark",
+}
+
+
+@register.filter
+def state_icon(task: Task) -> str:
+    """Name of the icon beside the state's word. A dashed ring says that the last known state is shown."""
+    if is_stale(task):
+        return "circle-dashed"
+    if task.state == State.COMPLETED and task.warnings:
+        return "triangle-alert"
+    return _ICONS[State(task.state)]
+
+
+@register.filter
+def sign(task: Task) -> str:
+    """What CSS shows apart within a state: `cancelling`, `warnings` or ""."""
+    if task.is_cancelling:
+        return "cancelling"
+    return "warnings" if task.state == State.COMPLETED and task.warnings else ""
+
+
+@register.filter
+def is_stale(task: Task) -> bool:
+    """Whether the task may have moved on unseen: it has not ended, and its source does not answer or is paused."""
+    return not task.is_final and (task.source.failing_since is not None or task.source.paused_at is not None)
+
+
+@register.filter
+def one_line(text: str) -> str:
+    """A text of a remote on one line, without control characters, not endless."""
+    return " ".join(printable(text[:_SHOWN_CHARS]).split())
+
+
+@register.filter
+def progress_words(task: Task) -> str:
+    """The sentence beside the bar; the live stream sends the same."""
+    return progress_text(
+        task.percent,
+        task.bytes_done,
+        task.bytes_total,
+        task.bytes_per_second,
+        task.seconds_left,
+        task.step,
+    )
+
+
+@register.filter
+def usual_words(task: Task) -> str:
+    """`usually 20–40 s (last 30 runs)` of this type on this source; "" when too few have been seen. One query."""
+    runs = Task.objects.filter(
+        source_id=task.source_id, type=task.type, state=State.COMPLETED, ended_at__isnull=False
+    )
+    times = runs.order_by("-started_at", "-pk").values_list("started_at", "ended_at")[:_USUAL_RUNS]
+    usual = usual_duration([(ended - started).total_seconds() for started, ended in times if ended])
+    return format_usual(usual) if usual else ""
+
+
+@register.filter
+def capped(count: int) -> str:
+    """`1 284`, or `10 000+`."""
+    return (
+        f"{COUNT_LIMIT:,}+".replace(",", "\u202f")
+        if count > COUNT_LIMIT
+        else f"{count:,}".replace(",", "\u202f")
+    )
+
+
+@register.filter
+def address(form: Any, before: object) -> str:
+    """The query of the page after `before`, with the filters of `form`."""
+    query: str = form.address(before=str(before))
+    return query
+
+
+@register.simple_tag
+def clock(at: datetime) -> str:
+    """`14:02`, with the date when it was another day."""
+    local = localtime(at)
+    return f"{local:%H:%M}" if local.date() == localtime().date() else f"{local:%d %b %H:%M}"
+
+
+@register.filter
+def failure(task: Task) -> KnownFailure | None:
+    """What is known about the error of a failed task."""
+    return explain_failure(task.exit_text, task.error_line)
+
+
+@register.filter
+def readable(text: str) -> str:
+    """A longer text of a remote: printable, a few thousand characters at most."""
+    return "\n".join(printable(line) for line in text[:_SHOWN_CHARS].splitlines())

@@ -1,0 +1,142 @@
+"""The list of tasks."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.db.models import Count, Max, Q
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils.timezone import now
+from django.views.decorators.http import require_GET
+
+from tasks_app.access.policy import Verb, can
+from tasks_app.forms.filters import ATTENTION, WARNINGS, TaskFilterForm
+from tasks_app.live.events import newest_event_id
+from tasks_app.models import Source, Task
+from tasks_app.models.source import SourceQuerySet
+from tasks_app.models.task import TaskQuerySet
+from tasks_app.states import State
+from tasks_app.templatetags.admin_parts import functions_of
+from tasks_app.views.paging import Cursor, count_capped, read_page, rows_of
+from tasks_app.views.requests import UserRequest
+
+_DAY = timedelta(hours=24)
+# Parts of the list page, by the element that asks for them.
+_PARTS = {
+    "task-list": "tasks/_list.html",
+    "task-more": "tasks/_rows.html",
+    "task-summary": "tasks/_summary.html",
+}
+
+
+@require_GET
+@login_required
+def tasks(request: UserRequest) -> HttpResponse:
+    """The list, or the part of it that htmx asks for."""
+    target = getattr(request, "htmx").target or ""  # noqa: B009
+    template = _PARTS.get(target, "tasks/list.html")
+    context = {"live_after": newest_event_id(), "keys": "list"}
+    form = _filters(request)
+    context["form"] = form
+    if template != "tasks/_summary.html":
+        context |= _rows(request, form)
+    if template in ("tasks/list.html", "tasks/_summary.html"):
+        context |= _summary(request, form)
+    return render(request, template, context)
+
+
+@require_GET
+@login_required
+def new_count(request: UserRequest) -> HttpResponse:
+    """The pill that says how many tasks have come since the list was drawn."""
+    form = _filters(request)
+    newest = request.GET.get("newest", "")
+    visible = Task.objects.visible_to(request.user)
+    count = 0
+    if newest.isdigit() and len(newest) < 19:
+        count = count_capped(form.apply(visible.filter(pk__gt=int(newest)), today=now()))
+    return render(request, "tasks/_new.html", {"count": count, "newest": newest, "form": form})
+
+
+def _filters(request: UserRequest) -> TaskFilterForm:
+    sources = Source.objects.visible_to(request.user)
+    return TaskFilterForm(
+        request.GET,
+        sources=sources.only("id", "name", "is_demo", "failing_since", "paused_at", "last_pass_at"),
+    )
+
+
+def _rows(request: UserRequest, form: TaskFilterForm) -> dict[str, Any]:
+    """The rows of one page, and what an empty list says about itself."""
+    visible = Task.objects.visible_to(request.user)
+    newest = Task.objects.aggregate(newest=Max("pk"))["newest"] or 0
+    before = Cursor.parse(request.GET.get("before", ""))
+    page = read_page(rows_of(form.apply(visible, today=now())), before)
+    empty = ""
+    if not page.tasks:
+        empty = "filtered" if form.chosen or before else "none"
+        if not form.sources:
+            empty = "no_source"
+    context: dict[str, Any] = {
+        "page": page,
+        "newest": newest,
+        "is_first_page": before is None,
+        "empty": empty,
+    }
+    if empty == "no_source":
+        context["may_add_source"] = can(request.user, Verb.ADD_SOURCE)
+    elif empty == "none":
+        context["blind"] = _blind(Source.objects.visible_to(request.user).exclude(permissions_at=None))
+    return context
+
+
+def _blind(sources: SourceQuerySet) -> list[dict[str, Any]]:
+    """Sources whose token may not see tasks, each with the check that says what is missing."""
+    found = []
+    for source in sources:
+        check = next(check for check in functions_of(source) if check.function == "see_tasks")
+        if not check.allowed:
+            found.append({"source": source, "check": check})
+    return found
+
+
+def _summary(request: UserRequest, form: TaskFilterForm) -> dict[str, Any]:
+    """Chips with their counts, and the sources that do not answer."""
+    stale = [source for source in form.sources if source.failing_since and not source.paused_at]
+    counted = form.apply_besides_state(Task.objects.visible_to(request.user))
+    return {"chips": _chips(form, counted, now()), "stale_sources": stale}
+
+
+def _chips(form: TaskFilterForm, counted: TaskQuerySet, today: datetime) -> list[dict[str, Any]]:
+    """The quick filters. Three cheap counts: what is open, what a day brought, and all up to a limit."""
+    open_counts = counted.unfinished().aggregate(
+        running=Count("pk", filter=Q(state=State.PROCESSING)),
+        queued=Count("pk", filter=Q(state=State.PENDING)),
+    )
+    is_attention = Q(state__in=[State.FAILED, State.LOST], acknowledged_at__isnull=True)
+    day = counted.filter(started_at__gte=today - _DAY).aggregate(
+        failed=Count("pk", filter=Q(state=State.FAILED)),
+        warnings=Count("pk", filter=Q(state=State.COMPLETED, warnings__gt=0)),
+        attention=Count("pk", filter=is_attention),
+    )
+    chips = [
+        ("All", "", "", count_capped(counted), ""),
+        ("Running", State.PROCESSING, "", open_counts["running"], "processing"),
+        ("Queued", State.PENDING, "", open_counts["queued"], "pending"),
+        ("Failed", State.FAILED, "24h", day["failed"], "failed"),
+        ("Warnings", WARNINGS, "24h", day["warnings"], "warnings"),
+        ("Needs attention", ATTENTION, "24h", day["attention"], "failed"),
+    ]
+    chosen = (form.chosen.get("state", ""), form.chosen.get("since", ""))
+    return [
+        {
+            "words": words,
+            "hint": since and "24 h",
+            "count": count,
+            "sign": sign if count else "",
+            "query": form.address(state=str(state), since=since),
+            "is_current": chosen == (str(state), since),
+        }
+        for words, state, since, count, sign in chips
+    ]
