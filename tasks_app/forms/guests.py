@@ -7,6 +7,8 @@ from django import forms
 from django.db.models import QuerySet
 
 from tasks_app.models import Guest, Source, Submission
+from tasks_app.sources.proxmox import Permissions
+from tasks_app.sources.proxmox.permissions import parse_permissions
 
 STATES = [("", "Any state"), ("running", "Running"), ("stopped", "Stopped"), ("template", "Template")]
 
@@ -74,6 +76,28 @@ class CloneForm(GuestActionForm):
         assert isinstance(mode, forms.ChoiceField)
         mode.choices = [linked, full] if guest.is_template else [full]
         mode.initial = mode.choices[0][0]
+        permissions = parse_permissions(guest.source.permissions)
+        self._narrow("pool", permissions, "/pool", "VM.Allocate", everywhere="/vms")
+        self._narrow("storage", permissions, "/storage", "Datastore.AllocateSpace", everywhere="/storage")
+
+    def _narrow(
+        self, name: str, permissions: Permissions, root: str, privilege: str, *, everywhere: str
+    ) -> None:
+        """Offer what the token may use; a token that may use everything leaves the field free."""
+        if permissions.allows(everywhere, privilege):
+            return
+        paths = [path for path in sorted(permissions.by_path) if path.startswith(f"{root}/")]
+        usable = [path.removeprefix(f"{root}/") for path in paths if permissions.allows(path, privilege)]
+        if not usable:
+            return
+        # a guest outside every pool is out of reach for such a token; a storage may be the original's own
+        first = [("", "Where the original lies")] if name == "storage" else []
+        self.fields[name] = forms.ChoiceField(
+            choices=first + [(word, word) for word in usable],
+            required=not first,
+            label=self.fields[name].label,
+            help_text="The token may use these.",
+        )
 
     def parameters(self) -> dict[str, Any]:
         given = super().parameters()

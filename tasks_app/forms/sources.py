@@ -171,7 +171,7 @@ class CommandsForm(forms.Form):
         coerce=int,
         initial=9,
         label="Version",
-        help_text="Proxmox tells its version only to those who are signed in. `pveversion` on a node shows it.",
+        help_text="Proxmox tells it only after signing in; its web page shows it at the top.",
     )
     power = forms.BooleanField(required=False, initial=True, label="Start, stop and reboot guests")
     snapshots = forms.BooleanField(required=False, initial=True, label="Make snapshots")

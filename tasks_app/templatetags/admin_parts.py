@@ -7,7 +7,7 @@ from django import forms, template
 from django.forms.boundfield import BoundField
 from django.utils.timezone import localtime
 
-from tasks_app.models import Source
+from tasks_app.models import Guest, Source
 from tasks_app.sources.proxmox import FunctionCheck, check_functions
 from tasks_app.sources.proxmox.inventory import Version
 from tasks_app.sources.proxmox.permissions import parse_permissions
@@ -24,6 +24,8 @@ def form_field(field: BoundField) -> dict[str, Any]:
     return {
         "field": field,
         "is_check": isinstance(widget, forms.CheckboxInput),
+        # a list to choose from says by its first entry what nothing means
+        "is_optional": not field.field.required and not isinstance(widget, forms.Select),
         "is_group": isinstance(widget, forms.RadioSelect | forms.CheckboxSelectMultiple),
     }
 
@@ -87,3 +89,9 @@ def functions_of(source: Source) -> list[FunctionCheck]:
 def missing_count(source: Source) -> int:
     """How many functions of the portal the token does not allow; 0 before the permissions have been read."""
     return sum(not check.allowed for check in functions_of(source)) if source.permissions_at else 0
+
+
+@register.filter
+def tag_list(guest: Guest) -> list[str]:
+    """The guest's tags; Proxmox separates them by semicolons."""
+    return [tag for tag in guest.tags.replace(",", ";").split(";") if tag]

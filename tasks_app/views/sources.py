@@ -14,6 +14,7 @@ from tasks_app.access.policy import Verb, can, require
 from tasks_app.errors import InvalidInput
 from tasks_app.forms.refusals import show_refusal
 from tasks_app.forms.sources import AuthorityForm, ChangeSourceForm, MatchesForm, RemoveSourceForm, TokenForm
+from tasks_app.live.events import newest_event_id
 from tasks_app.models import Source
 from tasks_app.services import sources as service
 from tasks_app.sources.proxmox import compare_command, find_excess
@@ -30,6 +31,7 @@ def sources(request: UserRequest) -> HttpResponse:
     context = {
         "sources": Source.objects.visible_to(request.user),
         "can_add": can(request.user, Verb.ADD_SOURCE),
+        "live_after": newest_event_id(),
     }
     return render(request, "sources/sources.html", context)
 
@@ -45,6 +47,7 @@ def source(request: UserRequest, source_id: int) -> HttpResponse:
         "functions": functions_of(found) if found.permissions_at else [],
         "excess": find_excess(parse_permissions(found.permissions)) if can_manage else [],
         "can_manage": can_manage,
+        "live_after": newest_event_id(),
     }
     return render(request, "sources/source.html", context)
 

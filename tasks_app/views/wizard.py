@@ -187,6 +187,7 @@ def finish(request: UserRequest, draft: Draft) -> HttpResponse:
             show_refusal(form, error)
         else:
             Draft.forget(request.session)
+            service.check_source(source, actor=request.user)  # notes version and permissions at once
             return redirect("portal:source-sync", source.pk)
     return _page(request, "finish", draft, form=form)
 
