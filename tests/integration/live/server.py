@@ -56,10 +56,10 @@ class Running:
 
 
 @contextmanager
-def running_server(application: Application | None = None) -> Iterator[Running]:
+def running_server(application: Application | None = None, *, port: int = 0) -> Iterator[Running]:
     """The web server in a thread of this process, on the test database."""
     application = application or Application()
-    port = free_port()
+    port = port or free_port()
     server = WebServer(application, HOST, port)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
