@@ -1,0 +1,78 @@
+"""Every word of the audit trail is written by exactly the deeds that it is meant for."""
+
+import ast
+from pathlib import Path
+
+from tasks_app.audit.actions import Action
+
+ROOT = Path(__file__).parents[3]
+
+# The spelling is part of a trail that is kept for ever: these lines are never changed, only added to.
+MEANT = {
+    "LOGIN": ("person.login", {"tasks_app.signin._logged_in"}),
+    "LOGIN_FAILED": ("person.login_failed", {"tasks_app.signin._login_failed"}),
+    "LOGOUT": ("person.logout", {"tasks_app.signin._logged_out"}),
+    "PERSON_SETUP": ("person.setup", {"tasks_app.services.setup.set_up_admin"}),
+    "PERSON_ADD": ("person.add", {"tasks_app.services.people.add_person"}),
+    "PERSON_CHANGE": ("person.change", {"tasks_app.services.people.change_person"}),
+    "PERSON_PASSWORD": ("person.password", {"tasks_app.services.people.set_password"}),
+    "GRANT_ADD": ("grant.add", {"tasks_app.services.people.grant_role"}),
+    "GRANT_REMOVE": ("grant.remove", {"tasks_app.services.people.revoke_role"}),
+    "SOURCE_ADD": ("source.add", {"tasks_app.services.sources.add_source"}),
+    "SOURCE_CHANGE": ("source.change", {"tasks_app.services.sources.change_source"}),
+    "SOURCE_REMOVE": ("source.remove", {"tasks_app.services.sources.remove_source"}),
+    "SOURCE_PAUSE": ("source.pause", {"tasks_app.services.sources.pause_source"}),
+    "SOURCE_RESUME": ("source.resume", {"tasks_app.services.sources.resume_source"}),
+    "SOURCE_CHECK": ("source.check", {"tasks_app.services.sources._note"}),
+    "SOURCE_SECRET": ("source.secret", {"tasks_app.services.sources.replace_token"}),
+    "SOURCE_CERTIFICATE": ("source.certificate", {"tasks_app.services.sources.accept_certificate"}),
+    "TASK_CANCEL": ("task.cancel", {"tasks_app.services.cancellation.cancel_task"}),
+    "TASK_ACKNOWLEDGE": ("task.acknowledge", {"tasks_app.services.acknowledgements.acknowledge_task"}),
+    "TASK_LOG_DOWNLOAD": ("task.log_download", {"tasks_app.views"}),
+    "SUBMIT": ("submission.submit", {"tasks_app.services.submissions.submit_guest_action"}),
+    "DENIED": ("permission.denied", {"portal.middleware.process_exception"}),
+}
+
+
+def recorded_words():
+    """Word → the functions that pass it to `record`."""
+    found = {}
+    for path in [*ROOT.glob("tasks_app/**/*.py"), *ROOT.glob("portal/**/*.py")]:
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            for call in ast.walk(function):
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "record" and call.args:
+                    word = call.args[0]
+                    assert isinstance(word, ast.Attribute), f"{module}.{function.name} hides its action"
+                    where = (
+                        "tasks_app.views"
+                        if module.startswith("tasks_app.views")
+                        else f"{module}.{function.name}"
+                    )
+                    found.setdefault(word.attr, set()).add(where)
+    return found
+
+
+def test_words_are_spelled_as_ever():
+    assert {action.name: action.value for action in Action} == {
+        name: spelling for name, (spelling, _) in MEANT.items()
+    }
+
+
+def test_every_word_is_written_by_the_deeds_it_is_meant_for():
+    assert recorded_words() == {name: deeds for name, (_, deeds) in MEANT.items()}
+
+
+def test_every_service_that_changes_something_is_on_the_list():
+    """A public function of a service that takes an actor records; reading and delivering take none."""
+    recording = {deed for _, deeds in MEANT.values() for deed in deeds}
+    for path in ROOT.glob("tasks_app/services/*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for function in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(function, ast.FunctionDef) or function.name.startswith("_"):
+                continue
+            takes_actor = any(argument.arg == "actor" for argument in function.args.kwonlyargs)
+            if takes_actor and function.name != "check_source":  # that records in its second half, `_note`
+                assert f"{module}.{function.name}" in recording
