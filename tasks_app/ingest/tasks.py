@@ -69,9 +69,13 @@ def ingest_observations(
     for first in range(0, len(ordered), BATCH_ROWS):
         if first:
             sleep(PAUSE_SECONDS)
+        # Looked at first without a transaction: most passes change nothing, and SQLite has one writer at a time.
+        telling = _telling(source, ordered[first : first + BATCH_ROWS], at)
+        if not telling:
+            continue
+        batch = _Batch(source, at)
         with transaction.atomic():
-            batch = _Batch(source, at)
-            batch.write(ordered[first : first + BATCH_ROWS])
+            batch.write(telling)
         new += batch.new
         changed += batch.changed
         ended += batch.ended
@@ -118,11 +122,7 @@ class _Batch:
         self._events = Events(source.pk, at)
 
     def write(self, observations: Sequence[TaskObservation]) -> None:
-        ids = [o.remote_id for o in observations]
-        rows = {
-            row.remote_id: row
-            for row in Task.objects.filter(source=self.source, remote_id__in=ids).defer("tracker_state")
-        }
+        rows = _rows_of(self.source, observations)
         self._insert([o for o in observations if o.remote_id not in rows])
         for observation in observations:
             row = rows.get(observation.remote_id)
@@ -212,6 +212,18 @@ def _complaint(seen: TaskObservation) -> str:
     except (InvalidUpid, ValueError, OverflowError, OSError) as error:
         return str(error)
     return ""
+
+
+def _rows_of(source: Source, observations: Sequence[TaskObservation]) -> dict[str, Task]:
+    ids = [o.remote_id for o in observations]
+    rows = Task.objects.filter(source=source, remote_id__in=ids).defer("tracker_state", "search_text")
+    return {row.remote_id: row for row in rows}
+
+
+def _telling(source: Source, observations: Sequence[TaskObservation], at: datetime) -> list[TaskObservation]:
+    """Observations of tasks that are new or change."""
+    rows = _rows_of(source, observations)
+    return [o for o in observations if o.remote_id not in rows or _changes(rows[o.remote_id], o, at)]
 
 
 def _changes(row: Task, seen: TaskObservation, at: datetime) -> dict[str, Any]:

@@ -82,8 +82,8 @@ TICK_SECONDS = 0.2
 """Between looks for due sources: what the wait adds to the detection of an end."""
 STANDBY_TICK_SECONDS = 0.5
 """The same while another slot leads."""
-HEARTBEAT_SECONDS = 2.0
-"""Between two signs of life of the loop, and between its looks at the other slots."""
+LOOK_AFTER_SECONDS = 2.0
+"""Between a loop's looks at the other slots: a killed neighbour is enqueued again within this and its lease."""
 SLICE_SECONDS = (22.0, 30.0)
 """Length of one slice, drawn at random so that two slots do not change at once; well below the job timeout of 60 s."""
 THREADS = 16

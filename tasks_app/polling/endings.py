@@ -86,9 +86,8 @@ def read_logs_of_ended(visit: Visit) -> None:
     for pk in list(visit.memory.unread)[: cadence.ENDED_PER_PASS]:
         if visit.should_stop():
             return
-        is_read = _read_ended(visit, pk)
         tries = visit.memory.unread.pop(pk)
-        if not is_read and tries + 1 < cadence.ENDED_TRIES:
+        if not _read_ended(visit, pk) and tries + 1 < cadence.ENDED_TRIES:
             visit.memory.unread[pk] = tries + 1
 
 
@@ -145,7 +144,7 @@ def _due(visit: Visit, vanished: Iterable[Task]) -> list[Task]:
 
 
 def _read_ended(visit: Visit, pk: int) -> bool:
-    """Read, judge and store one log. False when it could not be read now."""
+    """Read, judge and store one log, or a good part of it. False when it could not be read now."""
     task = Task.objects.filter(pk=pk).first()
     log = TaskLog.objects.filter(task=pk).first()
     if task is None or not task.is_final or (log and (log.is_complete or log.note)):
@@ -155,7 +154,7 @@ def _read_ended(visit: Visit, pk: int) -> bool:
         return False
     tasks.add_evidence(task, _fed(task, rest, visit.clock()), at=visit.clock())
     _store(visit, task, rest)
-    return rest.is_complete or bool(rest.note)
+    return True
 
 
 def _store(visit: Visit, task: Task, rest: LogRest) -> None:
@@ -163,7 +162,7 @@ def _store(visit: Visit, task: Task, rest: LogRest) -> None:
         task, rest.lines, complete=rest.is_complete, note=rest.note, at=visit.clock(), sleep=visit.sleep
     )
     if not rest.is_complete and not rest.note:
-        visit.memory.unread.setdefault(task.pk, 0)
+        visit.memory.unread[task.pk] = 0  # goes on in the next pass
 
 
 def _fed(task: Task, rest: LogRest, at: datetime) -> Tracker:

@@ -34,20 +34,21 @@ def run_pass(visit: Visit) -> PassResult:
     """
     source, memory, at = visit.source, visit.memory, visit.clock()
     _refresh_rights(visit, at)
-    if not Node.objects.filter(source=source).exists():
+    nodes = _online_nodes(visit)
+    if memory.inventory_at is None and not nodes:
         _refresh_inventory(visit, at)
+        nodes = _online_nodes(visit)
     open_tasks = _open_tasks(visit)
     can_list = health.can_list_cluster(source.permissions)
     cluster = visit.remote.fetch_cluster_tasks() if can_list else None
     if cluster == [] and memory.finished:
         _refresh_rights(visit, at, older_than=cadence.EMPTY_LIST)
-    nodes = [n for n in Node.objects.filter(source=source).select_related("source") if n.status == "online"]
     listings = read_lists(visit, nodes_to_read(nodes, cluster, open_tasks, memory, at), open_tasks)
     if cluster is None and not listings and visit.node_error is not None:
         raise visit.node_error
 
     seen = _merge([cluster or [], *(listing.observations for listing in listings)])
-    held_back = _write(visit, seen, open_tasks, is_first=source.first_synced_at is None)
+    held_back, has_news = _write(visit, seen, open_tasks, is_first=source.first_synced_at is None)
     answered = {listing.node.name for listing in listings}
     vanished = [
         task
@@ -57,7 +58,7 @@ def run_pass(visit: Visit) -> PassResult:
     ended = held_back + endings.check_vanished(visit, vanished)
     left = endings.finish(visit, ended)
 
-    running = _open_tasks(visit)
+    running = _open_tasks(visit) if has_news or ended or vanished else open_tasks
     memory.forget_tasks({task.pk for task in running.values()})
     if running or _has_open_submissions(visit):
         memory.active_at = at
@@ -85,6 +86,10 @@ def _refresh_inventory(visit: Visit, at: datetime) -> None:
     visit.memory.inventory_at = at
     inventory.store_nodes(visit.source, visit.remote.fetch_nodes(), at=at)
     inventory.store_guests(visit.source, visit.remote.fetch_resources("vm"), at=at)
+
+
+def _online_nodes(visit: Visit) -> list[Node]:
+    return list(Node.objects.filter(source=visit.source, status="online").select_related("source"))
 
 
 def _open_tasks(visit: Visit) -> dict[str, Task]:
@@ -115,8 +120,8 @@ def _knowledge(seen: TaskObservation) -> tuple[bool, bool]:
 
 def _write(
     visit: Visit, seen: dict[str, TaskObservation], open_tasks: dict[str, Task], *, is_first: bool
-) -> list[tuple[Task, TaskObservation]]:
-    """Ingest what the lists told. Returns ends that must be judged with their log: those tasks are still running."""
+) -> tuple[list[tuple[Task, TaskObservation]], bool]:
+    """Ingest what the lists told. Returns ends that must be judged with their log, and whether anything changed."""
     at, memory = visit.clock(), visit.memory
     fresh = [o for upid, o in seen.items() if upid not in memory.settled]
     held: dict[str, TaskObservation] = {}
@@ -132,10 +137,13 @@ def _write(
         logger.info(
             "pass source=%s new=%d ended=%d", visit.source.name, len(result.new_pks), len(result.ended_pks)
         )
+    has_news = bool(result.new_pks or result.changed_pks)
+    if not held:
+        return [], has_news
     rows = {row.remote_id: row for row in Task.objects.filter(source=visit.source, remote_id__in=held)}
     known = [o for upid, o in held.items() if upid in rows and rows[upid].is_final]
     ingest_observations(visit.source, known, at=at, sleep=visit.sleep)
-    return [(rows[upid], o) for upid, o in held.items() if upid in rows and not rows[upid].is_final]
+    return [(rows[upid], o) for upid, o in held.items() if upid in rows and not rows[upid].is_final], has_news
 
 
 def _queue_logs(visit: Visit, result: IngestResult, *, is_first: bool) -> None:

@@ -15,10 +15,9 @@ from functools import partial
 from django.db import DatabaseError, close_old_connections
 from django.utils.timezone import now
 
-from tasks_app import queue
 from tasks_app.connections import client_of
 from tasks_app.ingest import health
-from tasks_app.models import Heartbeat, Source
+from tasks_app.models import Source
 from tasks_app.polling import cadence, leases, slots
 from tasks_app.polling.memory import Memory
 from tasks_app.polling.passes import run_pass
@@ -60,12 +59,6 @@ def ensure_watchers() -> None:
     slots.enqueue_free(now())
 
 
-def record_heartbeat(cluster: str) -> None:
-    """The workers of `cluster` take jobs. Also looks after the watch loops, so that they come back within seconds."""
-    Heartbeat.objects.update_or_create(cluster=cluster, defaults={"at": now()})
-    ensure_watchers()
-
-
 class WatchLoop:
     """One slice of one slot. `client` is how a source becomes something to ask."""
 
@@ -91,7 +84,7 @@ class WatchLoop:
     def run(self, seconds: float) -> None:
         """Until `seconds` have passed, the stop event is set, or the slot is lost."""
         end = time.monotonic() + seconds
-        next_renewal = next_heartbeat = 0.0
+        next_renewal = next_look = 0.0
         try:
             while not self._stop.is_set() and time.monotonic() < end:
                 close_old_connections()
@@ -100,9 +93,9 @@ class WatchLoop:
                     if not self._renew():
                         logger.warning("slot was taken over slot=%d", self.slot)
                         break
-                if time.monotonic() >= next_heartbeat:
-                    next_heartbeat = time.monotonic() + cadence.HEARTBEAT_SECONDS
-                    record_heartbeat(queue.WATCH_CLUSTER)
+                if time.monotonic() >= next_look:
+                    next_look = time.monotonic() + cadence.LOOK_AFTER_SECONDS
+                    slots.enqueue_free(now())
                 self._visit_due()
                 self._stop.wait(cadence.TICK_SECONDS if self._is_leading else cadence.STANDBY_TICK_SECONDS)
         finally:
