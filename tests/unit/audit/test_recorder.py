@@ -42,7 +42,12 @@ def test_origin_is_carried_beside_the_call():
 
 def test_what_cannot_be_recorded_undoes_the_deed():
     source = make_source()
-    with pytest.raises(TypeError), transaction.atomic():
+
+    @transaction.atomic
+    def remove():
         source.delete()
         record(Action.SOURCE_REMOVE, actor=None, reason=object())
+
+    with pytest.raises(TypeError):
+        remove()
     assert Source.objects.exists()
