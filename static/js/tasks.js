@@ -51,6 +51,13 @@
   }
   document.addEventListener("visibilitychange", () => { if (!document.hidden && list()) ask(); });
 
+  // Without a stream the rows are asked for again, while nobody is at them.
+  document.addEventListener("live:poll", () => {
+    const now = list();
+    if (!now || now.matches(":hover") || now.contains(document.activeElement) || now.querySelector("[data-page-loaded]")) return;
+    htmx.ajax("GET", location.pathname + location.search, { target: "#task-list", swap: "outerHTML" });
+  });
+
   // A task that ended between two pages comes a second time: the row that is there stays.
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.target?.id !== "task-more") return;

@@ -143,7 +143,7 @@ def is_stale(task: Task) -> bool:
 @register.filter
 def one_line(text: str) -> str:
     """A text of a remote on one line, without control characters, not endless."""
-    return " ".join(printable(text[:_SHOWN_CHARS]).split())
+    return " ".join(readable(text).split())
 
 
 @register.filter
@@ -201,6 +201,13 @@ def failure(task: Task) -> KnownFailure | None:
 
 
 @register.filter
+def error_words(task: Task) -> str:
+    """The error of a failed task on one line: the log's telling line, else the exit text."""
+    words = one_line(task.error_line) or one_line(task.exit_text)
+    return words.removeprefix("TASK ERROR: ") or "No reason was given"
+
+
+@register.filter
 def readable(text: str) -> str:
     """A longer text of a remote: printable, a few thousand characters at most."""
-    return "\n".join(printable(line) for line in text[:_SHOWN_CHARS].splitlines())
+    return "\n".join(printable(line) for line in text[:_SHOWN_CHARS].split("\n"))

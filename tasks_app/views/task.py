@@ -39,6 +39,8 @@ def task(request: UserRequest, task_id: int) -> HttpResponse:
     row = _find(request, task_id)
     if not row.is_final:
         watch_task(row)
+    if _is_htmx(request):  # a page without stream asks for its head
+        return render(request, "tasks/_status.html", {"task": row})
     return render(
         request,
         "tasks/task.html",
