@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
+from django.db import OperationalError, ProgrammingError, transaction
 
 from tasks_app.errors import InvalidInput
 from tasks_app.models import Source
 from tasks_app.services import sources
-from tasks_app.services.source_input import check_addresses, check_pins, check_token
+from tasks_app.services.source_input import check_addresses, check_name, check_pins, check_token
 from tasks_app.sources.proxmox import Connection
 from tasks_app.sources.proxmox.permissions import check_functions
 
@@ -67,6 +67,9 @@ class Command(BaseCommand):
         except InvalidInput as error:
             words = [f"{_OPTIONS.get(name, name)}: {text}" for name, text in error.fields.items()]
             raise CommandError("\n".join(words)) from None
+        except (OperationalError, ProgrammingError) as error:
+            reason = str(error).partition("\n")[0]
+            raise CommandError(f"The database is not ready ({reason}). Run manage.py migrate first.") from None
         verb = "changed" if known is not None else "added"
         self.stdout.write(f"Source “{given.name}” {verb}. The portal visits it now.")
 
@@ -99,7 +102,7 @@ def _read(options: dict[str, Any]) -> Connection:
     secret = _read_file(options["token_secret_file"])[:MAX_SECRET_CHARACTERS].strip()
     check_token(options["token_id"], secret)
     return Connection(
-        name=" ".join(options["name"].split()),
+        name=check_name(options["name"]),
         urls=tuple(check_addresses(options["url"])),
         fingerprints=tuple(pins),
         ca_pem=ca_pem,
