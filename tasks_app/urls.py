@@ -2,7 +2,19 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from tasks_app.views import dashboard, guests, logs, looks, people, setup, sources, task, tasks, wizard
+from tasks_app.views import (
+    dashboard,
+    guests,
+    health,
+    logs,
+    looks,
+    people,
+    setup,
+    sources,
+    task,
+    tasks,
+    wizard,
+)
 
 app_name = "portal"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -17,6 +29,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("tasks/<int:task_id>/cancel", task.cancel, name="task-cancel"),
     path("tasks/<int:task_id>/acknowledge", task.acknowledge, name="task-acknowledge"),
     path("look", looks.look, name="look"),
+    path("healthz", health.healthz, name="healthz"),
     # connecting a source, and sources
     path("sources/", sources.sources, name="sources"),
     path("sources/add/", wizard.address, name="source-add"),

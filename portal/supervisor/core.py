@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS = 0.25
 STOP_WITHIN_SECONDS = 4.0  # promised are 5 s from Ctrl-C to no process left
 TEND_WATCHERS_EVERY_SECONDS = 5.0
+COMPLAIN_EVERY_SECONDS = 30.0
 WEB_PROBE_EVERY_SECONDS = 5.0
 WEB_SILENT_SECONDS = 20.0  # a page may be slow; a web process that answers nothing for so long hangs
 
@@ -45,6 +46,7 @@ class Supervisor:
         self._stopping = False
         self._next_tick = 0.0
         self._next_probe = 0.0
+        self._next_complaint = 0.0
         self._web_answered_at = time.monotonic()
 
     def run(self) -> None:
@@ -97,13 +99,15 @@ class Supervisor:
             web.kill("no answer to /healthz")
             self._web_answered_at = clock
 
-    @staticmethod
-    def _guarded(action: Callable[[], object]) -> object:
-        """The database may be away for a while; that must not end the supervisor."""
+    def _guarded(self, action: Callable[[], object]) -> object:
+        """The database may be away for a while; that must not end the supervisor, nor fill its log."""
         try:
             return action()
-        except Exception:
-            logger.exception("supervisor check failed")
+        except Exception as error:
+            clock = time.monotonic()
+            if clock >= self._next_complaint:
+                self._next_complaint = clock + COMPLAIN_EVERY_SECONDS
+                logger.error("supervisor check failed error=%s", error)
             return None
 
 

@@ -36,6 +36,6 @@ class Watchdog:
             # All workers may be busy with slow remotes: that is work, not a hang.
             return not queue.is_busy(self.cluster)
         if clock - self._sent_at >= PING_EVERY_SECONDS:
+            self._sent_at = clock  # first: a database that is away is asked again after a pause
             self._ping = queue.send_ping(self.cluster)
-            self._sent_at = clock
         return False

@@ -90,7 +90,8 @@ def _children(host: str, port: int) -> list[Child]:
                 f"workers {name}",
                 [*manage, "qcluster"],
                 stop_signal=signal.SIGINT,
-                environ={"Q_CLUSTER_NAME": name},
+                # SPT_NOENV: the titles of the workers must not overwrite what /proc says of their environment.
+                environ={"Q_CLUSTER_NAME": name, "SPT_NOENV": "1"},
             )
             for name in (queue.MAIN_CLUSTER, queue.WATCH_CLUSTER)
         ),
