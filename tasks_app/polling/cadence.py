@@ -53,6 +53,8 @@ TAIL_PAGES = 4
 """Pages of one log in a pass while the task runs."""
 TAIL_SECONDS = 0.6
 """No further log is begun after this long in a pass, so that a slow remote does not delay the states."""
+DISKS = timedelta(minutes=2)
+"""How long the sizes of a guest's disks are taken for true: many clones of one template ask once."""
 ENDED_PER_PASS = 25
 """Logs of ended tasks read in one pass; their states are written before."""
 ENDED_PAGES = 20

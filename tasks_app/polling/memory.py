@@ -29,6 +29,7 @@ class Memory:
     missed: set[int] = field(default_factory=set)
     tailed_at: dict[int, datetime] = field(default_factory=dict)
     sized: set[int] = field(default_factory=set)  # tasks whose disks have been asked for
+    disks: dict[int, tuple[datetime, dict[str, int]]] = field(default_factory=dict)  # guest → asked at, sizes
     unread: dict[int, int] = field(default_factory=dict)  # ended task → failed tries to read its log
     backlog: list[int] = field(default_factory=list)  # older tasks without log, newest first
     backlog_below: int | None = None  # pk from which the search goes on downwards; None: begin

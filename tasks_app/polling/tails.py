@@ -11,7 +11,7 @@ from tasks_app.polling.visit import Visit
 from tasks_app.progress.tracker import can_show_progress
 from tasks_app.sources.base import LogPage
 from tasks_app.sources.errors import SourceError, SourceNeedsPerson, SourceRefused
-from tasks_app.sources.proxmox.inventory import GuestKind, disk_sizes
+from tasks_app.sources.proxmox.inventory import disk_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +76,17 @@ def _ask_for_disks(visit: Visit, task: Task) -> int:
     visit.memory.sized.add(task.pk)
     if task.vmid is None or "disk_bytes" in task.tracker_state or task.log_total:
         return 0
-    kind: GuestKind = "lxc" if task.type.startswith("vz") else "qemu"
+    known = visit.memory.disks.get(task.vmid)
+    if known is not None and visit.clock() - known[0] < cadence.DISKS:
+        logs.store_disk_bytes(task, known[1])
+        return 0
     try:
-        sizes = disk_sizes(visit.remote.fetch_guest_config(kind, task.node, task.vmid))
+        sizes = disk_sizes(visit.remote.fetch_guest_config("qemu", task.node, task.vmid))
     except SourceNeedsPerson:
         raise
     except SourceError as error:
         logger.debug("disk sizes not known upid=%s reason=%s", task.remote_id, error)
         return 1
-    if sizes:
-        logs.store_disk_bytes(task, sizes)
+    visit.memory.disks[task.vmid] = (visit.clock(), sizes)
+    logs.store_disk_bytes(task, sizes)
     return 1
