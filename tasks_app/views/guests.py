@@ -15,7 +15,7 @@ from tasks_app.forms.guests import GuestFilterForm, action_form
 from tasks_app.forms.refusals import show_refusal
 from tasks_app.models import Guest, Source, Submission, Task
 from tasks_app.services import submissions as service
-from tasks_app.views.requests import UserRequest
+from tasks_app.views.requests import UserRequest, sent
 
 SHOWN = 200
 """Rows of the list; the search narrows it. A page of 200 rows is about 150 KB."""
@@ -86,7 +86,7 @@ def action(request: UserRequest, guest_id: int, action: str) -> HttpResponse:
     found = _find(request, guest_id)
     require(request.user, Verb.START, found.source)
     deed = Action(action)
-    form = action_form(deed, found, request.POST if request.method == "POST" else None)
+    form = action_form(deed, found, sent(request))
     if request.method == "POST" and form.is_valid():
         try:
             submission = service.submit_guest_action(

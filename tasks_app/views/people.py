@@ -18,7 +18,7 @@ from tasks_app.forms.people import AddPersonForm, ChangePersonForm, GrantForm, P
 from tasks_app.forms.refusals import show_refusal
 from tasks_app.models import Grant
 from tasks_app.services import people as service
-from tasks_app.views.requests import UserRequest
+from tasks_app.views.requests import UserRequest, sent
 
 _GRANTS = Prefetch("grants", Grant.objects.select_related("source").order_by("source__name", "role"))
 _SWITCHES: dict[str, Any] = {
@@ -43,7 +43,7 @@ def people(request: UserRequest) -> HttpResponse:
 @sensitive_post_parameters("password")
 def add(request: UserRequest) -> HttpResponse:
     require(request.user, Verb.MANAGE_PEOPLE)
-    form = AddPersonForm(request.POST or None)
+    form = AddPersonForm(sent(request))
     if request.method == "POST" and form.is_valid():
         try:
             person = service.add_person(actor=request.user, **form.cleaned_data)

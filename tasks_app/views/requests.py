@@ -1,7 +1,7 @@
-"""What a view that is only for signed-in people gets."""
+"""What a view gets: the person, and what a form sent."""
 
 from django.contrib.auth.models import User
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django_htmx.middleware import HtmxDetails
 
 
@@ -10,3 +10,8 @@ class UserRequest(HttpRequest):
 
     user: User
     htmx: HtmxDetails
+
+
+def sent(request: HttpRequest) -> QueryDict | None:
+    """What a form sent, even if that is nothing; None while the form is only shown."""
+    return request.POST if request.method == "POST" else None

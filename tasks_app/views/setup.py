@@ -11,6 +11,7 @@ from tasks_app.errors import InvalidInput, Refused
 from tasks_app.forms.refusals import show_refusal
 from tasks_app.forms.setup import SetupForm
 from tasks_app.services import setup as service
+from tasks_app.views.requests import sent
 
 _BACKEND = "django.contrib.auth.backends.ModelBackend"
 
@@ -22,7 +23,7 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
     """Make the holder of the link the first admin, sign them in and show the dashboard."""
     if not service.is_link_open(token):
         return _closed(request)
-    form = SetupForm(request.POST or None)
+    form = SetupForm(sent(request))
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         try:

@@ -21,7 +21,7 @@ from tasks_app.sources.proxmox import compare_command, find_excess
 from tasks_app.sources.proxmox.authority import check_authority
 from tasks_app.sources.proxmox.permissions import parse_permissions
 from tasks_app.templatetags.admin_parts import functions_of
-from tasks_app.views.requests import UserRequest
+from tasks_app.views.requests import UserRequest, sent
 from tasks_app.views.wizard_state import Address, by_fingerprint, probe_all
 
 
@@ -87,9 +87,7 @@ def check(request: UserRequest, source_id: int) -> HttpResponse:
 @login_required
 def change(request: UserRequest, source_id: int) -> HttpResponse:
     found = _find_managed(request, source_id)
-    form = ChangeSourceForm(
-        request.POST or None, source=found, initial={"name": found.name, "urls": found.urls}
-    )
+    form = ChangeSourceForm(sent(request), source=found, initial={"name": found.name, "urls": found.urls})
     if request.method == "POST" and form.is_valid():
         try:
             service.change_source(found, actor=request.user, **form.cleaned_data)
@@ -108,7 +106,7 @@ def change(request: UserRequest, source_id: int) -> HttpResponse:
 def token(request: UserRequest, source_id: int) -> HttpResponse:
     """Another token. It is stored first and tried afterwards, so that a cluster in trouble can be given one."""
     found = _find_managed(request, source_id)
-    form = TokenForm(request.POST or None, initial={"token_id": found.token_id})
+    form = TokenForm(sent(request), initial={"token_id": found.token_id})
     if request.method == "POST" and form.is_valid():
         try:
             service.replace_token(found, actor=request.user, **form.cleaned_data)
@@ -134,7 +132,7 @@ def certificate(request: UserRequest, source_id: int) -> HttpResponse:
         address for address in shown if address.fingerprint and not _is_known(found, address)
     )
     wants_ca = request.POST.get("way") == "ca"
-    matches = MatchesForm(None if wants_ca else request.POST or None, fingerprints=unknown)
+    matches = MatchesForm(None if wants_ca else sent(request), fingerprints=unknown)
     authority = AuthorityForm(*((request.POST, request.FILES) if wants_ca else ()))
     form = authority if wants_ca else matches
     if request.method == "POST" and form.is_valid():
@@ -159,7 +157,7 @@ def certificate(request: UserRequest, source_id: int) -> HttpResponse:
 @login_required
 def remove(request: UserRequest, source_id: int) -> HttpResponse:
     found = _find_managed(request, source_id)
-    form = RemoveSourceForm(request.POST or None, source=found)
+    form = RemoveSourceForm(sent(request), source=found)
     if request.method == "POST" and form.is_valid():
         service.remove_source(found, actor=request.user)
         messages.success(request, f"{form.cleaned_data['name']} is removed from the portal.")

@@ -31,7 +31,7 @@ from tasks_app.sources.proxmox import (
     find_excess,
 )
 from tasks_app.sources.proxmox.authority import check_authority
-from tasks_app.views.requests import UserRequest
+from tasks_app.views.requests import UserRequest, sent
 from tasks_app.views.wizard_state import STEPS, Draft, by_fingerprint
 
 _LABELS = ("Address", "Certificate", "Token", "Check", "Name")
@@ -65,7 +65,7 @@ def address(request: UserRequest, draft: Draft) -> HttpResponse:
         draft.is_confirmed = True
         draft.save(request.session)
         return _go("certificate")
-    form = AddressForm(request.POST or None, initial={"urls": draft.typed})
+    form = AddressForm(sent(request), initial={"urls": draft.typed})
     if request.method == "POST" and form.is_valid():
         draft.take_addresses(form.cleaned_data["urls"])
         draft.save(request.session)
@@ -116,7 +116,7 @@ def token(request: UserRequest, draft: Draft) -> HttpResponse:
     """A token: the commands that make one, and the fields for what they print."""
     commands = CommandsForm(draft.choices or CommandsForm.usual_data())
     commands.is_valid()
-    form = TokenForm(request.POST or None, initial={"token_id": draft.token_id or commands.token_id})
+    form = TokenForm(sent(request), initial={"token_id": draft.token_id or commands.token_id})
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         connection = draft.connection(data["token_id"], data["token_secret"])
@@ -171,7 +171,7 @@ def check(request: UserRequest, draft: Draft) -> HttpResponse:
 @_step("finish")
 def finish(request: UserRequest, draft: Draft) -> HttpResponse:
     """The nodes that were found, and the name; then the source is made."""
-    form = NameForm(request.POST or None, initial={"name": draft.name})
+    form = NameForm(sent(request), initial={"name": draft.name})
     if request.method == "POST" and form.is_valid():
         try:
             source = service.add_source(

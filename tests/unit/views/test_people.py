@@ -33,7 +33,9 @@ def test_anonymous_is_led_to_the_sign_in(client: Client, page: str, somebody: Us
 
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("role", [None, Role.VIEWER, Role.OPERATOR, Role.AUDITOR])
-def test_page_is_refused_without_the_role(client: Client, page: str, role: Role | None, somebody: User) -> None:
+def test_page_is_refused_without_the_role(
+    client: Client, page: str, role: Role | None, somebody: User
+) -> None:
     client.force_login(make_user(role))
     assert client.get(page.format(pk=somebody.pk)).status_code == 403
 
@@ -149,14 +151,18 @@ def test_admin_who_is_no_superuser_cannot_become_one(client: Client) -> None:
 
 def test_admin_cannot_take_over_a_superuser_by_a_password(client: Client, admin: User) -> None:
     client.force_login(make_user(Role.ADMIN))
-    assert client.post(f"/people/{admin.pk}/password", {"password": "another long password"}).status_code == 403
+    assert (
+        client.post(f"/people/{admin.pk}/password", {"password": "another long password"}).status_code == 403
+    )
     admin.refresh_from_db()
     assert admin.check_password(PASSWORD)
 
 
 def test_new_password_works_and_is_not_shown(client: Client, admin: User, somebody: User) -> None:
     client.force_login(admin)
-    answer = client.post(f"/people/{somebody.pk}/password", {"password": "quite another sentence"}, follow=True)
+    answer = client.post(
+        f"/people/{somebody.pk}/password", {"password": "quite another sentence"}, follow=True
+    )
     assert "quite another sentence" not in answer.text
     somebody.refresh_from_db()
     assert somebody.check_password("quite another sentence")

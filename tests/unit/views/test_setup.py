@@ -60,7 +60,9 @@ def test_replaced_link_is_closed(client: Client) -> None:
         ({"username": ""}, "required"),
     ],
 )
-def test_wrong_input_stays_on_its_field_and_leaves_the_link_open(client: Client, change: dict, words: str) -> None:
+def test_wrong_input_stays_on_its_field_and_leaves_the_link_open(
+    client: Client, change: dict, words: str
+) -> None:
     link = new_link()
     answer = client.post(link, GIVEN | change)
     assert answer.status_code == 422
