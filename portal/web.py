@@ -44,7 +44,9 @@ class WebServer(uvicorn.Server):
 def run_web(host: str, port: int) -> None:
     """Serve until SIGINT or SIGTERM. Exits the process when the port is taken."""
     from portal.asgi import application
+    from tasks_app.live.parts import warm_up
 
+    warm_up()
     server = WebServer(application, host, port)
     # uvicorn puts back these handlers when it has stopped and raises the signal again: so that ends here, without
     # a traceback and with exit status 0.

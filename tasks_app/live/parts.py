@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from django.db import Error as DatabaseError
-from django.template.loader import render_to_string
+from django.template.loader import get_template, render_to_string
+from django.urls import get_resolver
 
 from tasks_app.live.events import Event
 from tasks_app.live.frames import format_frame
@@ -15,6 +16,7 @@ from tasks_app.models import Source, Task, TaskEvent
 from tasks_app.progress.text import progress_text
 
 logger = logging.getLogger(__name__)
+ROW, STATUS, CARD = "tasks/_row.html", "tasks/_status.html", "sources/_card.html"
 Kind = TaskEvent.Kind
 
 
@@ -38,6 +40,13 @@ class _Change:
     kinds: set[str] = field(default_factory=set)
 
 
+def warm_up() -> None:
+    """Load what the first part needs: cold, it takes a second of which the first change would be late."""
+    for name in (ROW, STATUS, CARD):
+        get_template(name)
+    get_resolver().url_patterns  # noqa: B018  parts hold links, and the first link reads all views
+
+
 class Composer:
     """Makes messages in the feed's thread. Keeps how far the log of each listened task has been sent."""
 
@@ -57,7 +66,9 @@ class Composer:
         tasks = _read_tasks({change.task_id for change in changes if change.task_id})
         sources: Mapping[int, Source] = {}
         if SOURCES in topics:
-            sources = Source.objects.in_bulk({change.source_id for change in changes if not change.task_id})
+            sources = Source.objects.prefetch_related("nodes").in_bulk(
+                {change.source_id for change in changes if not change.task_id}
+            )
         logs = self._tail.read(
             [
                 tasks[change.task_id]
@@ -129,9 +140,9 @@ def _task_messages(
         messages.append(message("log", log, own))
     if Kind.STATE in change.kinds or (is_final and Kind.PROGRESS in change.kinds):
         if TASKS in topics:
-            messages.append(message("fragment", _render("tasks/_row.html", task=task), TASKS))
+            messages.append(message("fragment", _render(ROW, task=task), TASKS))
         if own in topics:
-            messages.append(message("fragment", _render("tasks/_status.html", task=task), own))
+            messages.append(message("fragment", _render(STATUS, task=task), own))
         if DASHBOARD in topics and not is_final:
             messages.append(message("progress", _progress(task), DASHBOARD))
     elif Kind.PROGRESS in change.kinds:
@@ -142,7 +153,7 @@ def _task_messages(
 def _source_messages(change: _Change, source: Source | None) -> list[Message]:
     if source is None:
         return []
-    frame = format_frame("fragment", _render("sources/_card.html", source=source), event_id=change.last_id)
+    frame = format_frame("fragment", _render(CARD, source=source), event_id=change.last_id)
     return [Message(change.last_id, source.pk, frozenset({SOURCES}), frame)]
 
 

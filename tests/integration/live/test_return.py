@@ -13,13 +13,25 @@ from django.utils.timezone import now
 from tasks_app.live.events import REPLAY_EVENTS
 from tasks_app.models import TaskEvent
 from tests.factories import make_superuser, make_task
-from tests.integration.live.server import Stream, free_port, running_server, sign_in, web_process
+from tests.integration.live.server import Frame, Stream, free_port, running_server, sign_in, web_process
 
 Kind = TaskEvent.Kind
 
 
 def add_event(task, **fields) -> int:
     return TaskEvent.objects.create(task_id=task.pk, source_id=task.source_id, kind=Kind.STATE, **fields).pk
+
+
+def ids_after(start: int, frames) -> list[str]:
+    """Ids of the frames, without what is told again on PostgreSQL.
+
+    There a returning page is served from 2 s before its position, as ids may be committed out of order; a part
+    that comes twice changes nothing.
+    """
+    ids = [frame.id for frame in frames]
+    if connection.vendor == "postgresql":
+        ids = [id for id in dict.fromkeys(ids) if int(id) > start]
+    return ids
 
 
 @pytest.fixture
@@ -32,7 +44,7 @@ def test_a_page_gets_what_happened_since_it_was_made(web, session):
     start = add_event(first)
     later = add_event(second)
     stream = Stream(web.port, "tasks", session, after=start).wait_until_served()
-    assert [frame.id for frame in stream.frames] == [str(later)]
+    assert ids_after(start, stream.frames) == [str(later)]
 
 
 def test_without_a_position_it_starts_now(web, session):
@@ -52,7 +64,7 @@ def test_the_header_of_a_reconnecting_browser_wins_over_the_address(web, session
     middle = add_event(task)
     last = add_event(other)
     stream = Stream(web.port, "tasks", session, after=start, last_event_id=str(middle)).wait_until_served()
-    assert [frame.id for frame in stream.frames] == [str(last)]
+    assert ids_after(middle, stream.frames) == [str(last)]
 
 
 def test_missed_changes_of_one_task_come_as_one(web, session):
@@ -60,7 +72,7 @@ def test_missed_changes_of_one_task_come_as_one(web, session):
     start = add_event(task)
     last = [add_event(task) for _ in range(50)][-1]
     stream = Stream(web.port, "tasks", session, after=start).wait_until_served()
-    assert [frame.id for frame in stream.frames] == [str(last)]
+    assert ids_after(start, stream.frames) == [str(last)]
 
 
 def test_too_many_missed_events_make_the_page_ask_again(web, session):
@@ -125,9 +137,9 @@ class Writer(threading.Thread):
         connection.close()
 
 
-def collect(port, session, start, writer, interrupt) -> list[str]:
-    """Ids of all frames, reading through `interrupt(stream)` until the writer's last event has come."""
-    got: list[str] = []
+def collect(port, session, start, writer, interrupt) -> list[Frame]:
+    """All frames, reading through `interrupt(stream)` until the writer's last event has come."""
+    got: list[Frame] = []
     position = str(start)
     until = time.monotonic() + 60
     while time.monotonic() < until:
@@ -137,10 +149,10 @@ def collect(port, session, start, writer, interrupt) -> list[str]:
             time.sleep(0.05)
             continue
         interrupt(stream)
-        got += [frame.id for frame in stream.frames]
+        got += stream.frames
         position = stream.last_id or position
         stream.close()
-        if not writer.is_alive() and got and int(got[-1]) >= writer.ids[-1]:
+        if not writer.is_alive() and got and int(got[-1].id) >= writer.ids[-1]:
             break
     return got
 
@@ -157,7 +169,7 @@ def test_no_event_is_lost_or_doubled_over_connections_cut_at_random(web, session
         cuts.append(stream.read_for(chance.uniform(0.05, 0.6)))
 
     got = collect(lambda: web.port, session, start, writer, cut)
-    assert got == [str(id) for id in writer.ids]
+    assert ids_after(start, got) == [str(id) for id in writer.ids]
     assert len(cuts) > 5
 
 
@@ -167,7 +179,7 @@ def test_no_event_is_lost_or_doubled_over_a_killed_web_process(session):
     start = add_event(tasks[0])
     port = free_port()
     writer = Writer(tasks, 0.05)
-    got: list[str] = []
+    got: list[Frame] = []
     position = str(start)
     for is_last in (False, True):
         with web_process(port) as process:
@@ -182,10 +194,10 @@ def test_no_event_is_lost_or_doubled_over_a_killed_web_process(session):
                 stream.read_for(1.5)
                 process.send_signal(signal.SIGKILL)
                 stream.read_until(lambda s: s.is_over)
-            got += [frame.id for frame in stream.frames]
+            got += stream.frames
             position = stream.last_id
             stream.close()
-    assert got == [str(id) for id in writer.ids]
+    assert ids_after(start, got) == [str(id) for id in writer.ids]
 
 
 @pytest.mark.kills
