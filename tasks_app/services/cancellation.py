@@ -109,6 +109,9 @@ def deliver_cancel(task_pk: int, *, client: ProxmoxSource | None = None) -> None
         _stop(task, client or connections.client_of(task.source))
     except SourceRefused as error:
         logger.info("cancel refused task=%d kind=%s", task.pk, error.kind)
+        if task.is_final:
+            _note(task, cancel_error="", cancel_note=f"The portal could not look for leftovers: {error}")
+            return
         _note(task, cancel_requested_at=None, cancel_delivered_at=None, cancel_error=_words(error, task))
     except SourceError as error:
         logger.warning("cancel not delivered task=%d kind=%s", task.pk, error.kind)
@@ -151,7 +154,15 @@ def _stop(task: Task, client: ProxmoxSource) -> None:
     if classify(end.exit_text or "", cancel_requested=True).state is State.COMPLETED:
         _note(task, cancel_error="", cancel_note=TOO_LATE)
     else:
-        _note(task, cancel_error="", cancel_note=describe_leftovers(client, task))
+        _note(task, cancel_error="", cancel_note=_look_for_leftovers(client, task))
+
+
+def _look_for_leftovers(client: ProxmoxSource, task: Task) -> str:
+    """The task has been stopped: what the source refuses to show now takes nothing of that back."""
+    try:
+        return describe_leftovers(client, task)
+    except SourceRefused as error:
+        return f"The portal could not look for leftovers: {error}"
 
 
 def _fetch_end(client: ProxmoxSource, task: Task) -> TaskObservation:

@@ -14,11 +14,13 @@ from tasks_app.audit.actions import Action
 from tasks_app.audit.recorder import record
 from tasks_app.errors import InvalidInput, SourcePaused
 from tasks_app.ingest.health import record_permissions
-from tasks_app.models import AuditEntry, Source, TaskEvent
+from tasks_app.models import AuditEntry, Source, Task, TaskEvent
 from tasks_app.services.source_input import check_addresses, check_name, check_pins, check_token
 from tasks_app.sources.errors import SourceError
 from tasks_app.sources.proxmox import Connection, Permissions, ProxmoxSource, Version
 
+REMOVE_BATCH = 500
+"""Tasks with their logs in one transaction: 50 to 100 ms, which other writers do not notice."""
 _NAME_TAKEN = "There is a source of this name already."
 
 
@@ -139,14 +141,22 @@ def resume_source(source: Source, *, actor: User | None) -> None:
     source.refresh_from_db(fields=["paused_at", "next_pass_at"])
 
 
-@transaction.atomic
 def remove_source(source: Source, *, actor: User | None) -> None:
-    """Forget the source with its tasks, logs, guests and grants. What was done on it stays in the audit trail."""
-    _require(actor, source)
-    facts: dict[str, Any] = {"tasks": source.tasks.count(), "before": _facts(source)}
-    record(Action.SOURCE_REMOVE, actor=actor, target=source, **facts)
-    _announce(source)
-    Source.objects.filter(pk=source.pk).delete()
+    """Forget the source with its tasks, logs, guests and grants. What was done on it stays in the audit trail.
+
+    The tasks go in batches, so that other writers never wait for fifty thousand of them. A kill half way leaves a
+    paused source that can be removed again.
+    """
+    with transaction.atomic():
+        _require(actor, source)
+        facts: dict[str, Any] = {"tasks": source.tasks.count(), "before": _facts(source)}
+        record(Action.SOURCE_REMOVE, actor=actor, target=source, **facts)
+        Source.objects.watchable().filter(pk=source.pk).update(paused_at=now())
+    while batch := list(source.tasks.values_list("pk", flat=True)[:REMOVE_BATCH]):
+        Task.objects.filter(pk__in=batch).delete()
+    with transaction.atomic():
+        _announce(source)
+        Source.objects.filter(pk=source.pk).delete()
 
 
 def check_connection(connection: Connection) -> SourceCheck:

@@ -317,3 +317,27 @@ def test_a_paused_source_keeps_its_cancels_waiting(remote, queued):
     deliver_cancel(task.pk, client=remote)
     assert queued() == []
     assert remote.calls == []
+
+
+def test_what_is_refused_after_the_stop_takes_nothing_back(remote):
+    task = make_asked(remote)
+    remote.fails["fetch_resources"] = [SourceRefused("Permission check failed", kind="forbidden", status=403)]
+    deliver_cancel(task.pk, client=remote)
+    task.refresh_from_db()
+    assert task.is_cancelling
+    assert task.cancel_note == "The portal could not look for leftovers: Permission check failed"
+
+
+def test_a_task_that_the_source_has_forgotten_says_so(remote):
+    task = make_task(cancel_requested_at=now())
+    deliver_cancel(task.pk, client=remote)
+    task.refresh_from_db()
+    assert (task.is_cancelling, task.cancel_error) == (False, "The source does not know this task any more.")
+
+
+def test_an_ended_task_that_the_source_has_forgotten_stays_cancelled(remote):
+    task = make_task(state=State.CANCELLED, cancel_requested_at=now())
+    deliver_cancel(task.pk, client=remote)
+    task.refresh_from_db()
+    assert task.cancel_requested_at is not None
+    assert "could not look for leftovers" in task.cancel_note
