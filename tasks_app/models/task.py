@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, F, Func, OuterRef, Q
 from django.utils.timezone import now
 
 from tasks_app import kinds
@@ -20,13 +20,26 @@ _OPEN = sorted(OPEN_STATES)
 WATCH_SECONDS = 30  # a page says every 10 s that it is open, so two of these may get lost
 
 
+# SQLite uses a partial index only for a condition it can read. With the states as parameters, the poller's question for
+# open tasks read every task the source ever had (some 30 ms at 50,000 tasks, each second, instead of 1).
+_IS_OPEN = Func(
+    F("state"),
+    template="%(expressions)s IN ({})".format(", ".join(f"'{state.value}'" for state in _OPEN)),
+    output_field=models.BooleanField(),
+)
+
+
 class TaskQuerySet(models.QuerySet["Task"]):
     def visible_to(self, user: "AbstractBaseUser | AnonymousUser") -> Self:
-        """Tasks on the sources `user` holds any role on. Every page starts here."""
-        return self.filter(source__in=Source.objects.visible_to(user))
+        """Tasks on the sources `user` holds any role on. Every page starts here.
+
+        EXISTS and not IN: for `source_id IN (…)` SQLite reads all rows of these sources and sorts them, instead of the
+        first 50 of an index in the order of the list (46 against 3 ms at 50,000 tasks).
+        """
+        return self.filter(Exists(Source.objects.visible_to(user).filter(pk=OuterRef("source_id"))))
 
     def unfinished(self) -> Self:
-        return self.filter(state__in=_OPEN)
+        return self.filter(_IS_OPEN)
 
     def finished(self) -> Self:
         return self.exclude(state__in=_OPEN)

@@ -1,0 +1,32 @@
+"""How SQLite reads tasks: what is asked each second, and each page, must not grow with the history."""
+
+import pytest
+from django.db import connection
+
+from tasks_app.models import Role, Task
+from tests.factories import make_source, make_task, make_user
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.skipif(connection.vendor != "sqlite", reason="the plans of SQLite"),
+]
+
+
+def test_poller_reads_open_tasks_of_a_source_by_their_own_index():
+    assert "USING INDEX task_open" in Task.objects.unfinished().filter(source=1).explain()
+
+
+def test_first_page_is_read_in_the_order_of_an_index_and_not_sorted():
+    user = make_user(Role.OPERATOR, source=make_source())
+    page = Task.objects.visible_to(user).finished().order_by("-started_at", "-pk")[:51]
+    plan = page.explain()
+    assert "USING INDEX task_newest" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_open_tasks_are_those_that_have_not_ended():
+    running = make_task()
+    pending = make_task(state="pending")
+    for state in ("completed", "failed", "cancelled", "lost"):
+        make_task(state=state)
+    assert set(Task.objects.unfinished()) == {running, pending}
