@@ -12,7 +12,10 @@
   document.addEventListener("click", (event) => {
     const at = (selector) => event.target.closest(selector);
     if (at("[data-close-notice]")) at(".notice").remove();
-    if (at("[data-close-dialog]")) at("dialog").close();
+    if (at("[data-close-dialog]") && at("dialog")) {
+      event.preventDefault(); // without a script it is a link
+      at("dialog").close();
+    }
     if (at("[data-open-dialog]")) document.getElementById(at("[data-open-dialog]").dataset.openDialog).showModal();
     if (at("[data-copy]")) copy(at("[data-copy]"));
     if (event.target.matches("dialog")) closeByBackdrop(event);
@@ -53,7 +56,13 @@
     const dialog = document.getElementById("dialog");
     if (event.detail.target === dialog && !dialog.open && dialog.childElementCount) dialog.showModal();
   });
-  document.addEventListener("close-dialog", () => document.getElementById("dialog").close());
+  // Emptied at once: the swap that follows must not find something to open.
+  function closeDialog() {
+    const dialog = document.getElementById("dialog");
+    dialog.close();
+    dialog.replaceChildren();
+  }
+  document.addEventListener("close-dialog", closeDialog);
 
   // A signed-out person gets the sign-in page; a refusal (403, 409) is shown as the notice the server wrote.
   document.addEventListener("htmx:beforeSwap", (event) => {
@@ -66,7 +75,7 @@
       event.detail.isError = false;
       event.detail.target = notices();
       event.detail.swapOverride = "beforeend";
-      document.getElementById("dialog").close();
+      closeDialog();
     }
   });
   document.addEventListener("htmx:responseError", (event) => {

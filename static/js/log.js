@@ -256,7 +256,9 @@
   });
 
   let isCatchingUp = false;
+  let wasAskedAgain = false;
   async function catchUp(from, to) {
+    wasAskedAgain = isCatchingUp;
     if (isCatchingUp) return;
     isCatchingUp = true;
     try {
@@ -266,6 +268,7 @@
       keep(answer.lines);
       added(from, Math.max(answer.total, answer.lines.at(-1)?.n ?? 0));
     } catch { /* the next event or the reload brings them */ } finally { isCatchingUp = false; }
+    if (wasAskedAgain) await catchUp(total, total);
   }
 
   function added(from, to) {

@@ -28,9 +28,6 @@
     box?.focus();
     box?.setSelectionRange(box.value.length, box.value.length);
   }
-  // On a wide screen there is room for the filters.
-  const more = document.querySelector("[data-filter-more]");
-  if (more && matchMedia("(min-width: 64rem)").matches) more.open = true;
 
   // New tasks
   const WAIT_MS = 700;

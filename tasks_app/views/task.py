@@ -115,8 +115,11 @@ def _changed(request: UserRequest, row: Task) -> HttpResponse:
     if not _is_htmx(request):
         return redirect("portal:task", row.pk)
     row = _find(request, row.pk)
-    parts = ("tasks/_status.html", "tasks/_row.html")
-    answer = HttpResponse("".join(render_to_string(part, {"task": row, "oob": True}) for part in parts))
+    context = {"task": row, "oob": True}
+    # A row outside of a table would be taken apart by the parser.
+    parts = f"<template>{render_to_string('tasks/_row.html', context)}</template>"
+    answer = HttpResponse(render_to_string("tasks/_status.html", context) + parts)
+    answer["HX-Reswap"] = "none"
     answer["HX-Trigger"] = json.dumps({"close-dialog": {}, "task-changed": {"id": row.pk}})
     return answer
 
