@@ -63,7 +63,8 @@ class Composer:
         """
         self._tail.keep_only({pk for topic in topics if (pk := task_of(topic)) is not None})
         changes = [change for change in _group(events, at_least) if _is_wanted(change, topics)]
-        tasks = _read_tasks({change.task_id for change in changes if change.task_id})
+        # That a task is new is said without looking at it.
+        tasks = _read_tasks({change.task_id for change in changes if change.kinds - {Kind.NEW, Kind.SOURCE}})
         sources: Mapping[int, Source] = {}
         if SOURCES in topics:
             sources = Source.objects.prefetch_related("nodes").in_bulk(

@@ -7,7 +7,8 @@ import time
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.backends.signals import connection_created
 from django.utils.timezone import now
 
 from tasks_app.live.events import REPLAY_EVENTS
@@ -173,6 +174,31 @@ def test_no_event_is_lost_or_doubled_over_connections_cut_at_random(web, session
     assert len(cuts) > 5
 
 
+def test_no_event_is_lost_when_the_database_refuses_a_pass(web, session):
+    failures = []
+
+    def refuse_twice(execute, sql, params, many, context):
+        if len(failures) < 2 and "tasks_app_task" in sql and "tasks_app_taskevent" not in sql:
+            failures.append(sql)
+            raise OperationalError("database is locked")
+        return execute(sql, params, many, context)
+
+    def on_connection(connection, **kwargs):
+        is_feed = threading.current_thread().name.startswith("live-feed")
+        if is_feed and refuse_twice not in connection.execute_wrappers:
+            connection.execute_wrappers.append(refuse_twice)
+
+    connection_created.connect(on_connection)
+    try:
+        stream = Stream(web.port, "tasks", session).wait_until_served()
+        event = add_event(make_task())
+        stream.read_until(lambda s: s.frames)
+    finally:
+        connection_created.disconnect(on_connection)
+    assert len(failures) == 2
+    assert [frame.id for frame in stream.frames] == [str(event)]
+
+
 @pytest.mark.kills
 def test_no_event_is_lost_or_doubled_over_a_killed_web_process(session):
     tasks = [make_task() for _ in range(150)]
@@ -215,7 +241,7 @@ def test_the_web_process_stops_at_once_with_open_streams(session, number):
         for stream in streams:
             stream.read_until(lambda s: s.is_over)
         output = process.stdout.read().decode()
-    assert took < 1.5
+    assert took < 2  # 0.3 s on an idle machine; above this uvicorn would have cut what was left, and said so
     assert "Traceback" not in output
     assert "ERROR" not in output
 
