@@ -59,7 +59,8 @@ class AddressForm(forms.Form):
 class MatchesForm(forms.Form):
     """For each fingerprint that a node shows: somebody compared it and says that it matches."""
 
-    matches = forms.MultipleChoiceField(
+    # not "matches": a field of that name hides a method of its form from scripts
+    compared = forms.MultipleChoiceField(
         widget=forms.CheckboxSelectMultiple,
         error_messages={
             "required": "Compare the fingerprint on the node, then tick “Matches”.",
@@ -70,21 +71,21 @@ class MatchesForm(forms.Form):
     def __init__(self, *args: Any, fingerprints: Iterable[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fingerprints = list(fingerprints)
-        field = self.fields["matches"]
+        field = self.fields["compared"]
         assert isinstance(field, forms.MultipleChoiceField)
         field.choices = [
             (fingerprint, "Matches: I compared it on the node") for fingerprint in self.fingerprints
         ]
 
-    def clean_matches(self) -> list[str]:
-        chosen: list[str] = self.cleaned_data["matches"]
+    def clean_compared(self) -> list[str]:
+        chosen: list[str] = self.cleaned_data["compared"]
         if set(chosen) != set(self.fingerprints):
             raise forms.ValidationError("Compare every certificate, or go back and leave that address out.")
         return chosen
 
     def boxes(self) -> dict[str, Any]:
         """Fingerprint → its check box."""
-        return dict(zip(self.fingerprints, self["matches"], strict=True))
+        return dict(zip(self.fingerprints, self["compared"], strict=True))
 
 
 class AuthorityForm(forms.Form):

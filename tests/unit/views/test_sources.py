@@ -238,10 +238,10 @@ def test_new_certificate_is_shown_beside_the_old_and_accepted_after_the_click(cl
             group in page for fingerprint in (old, new) for group in (fingerprint[:23], fingerprint[-23:])
         )
         assert client.post(address).status_code == 422
-        assert client.post(address, {"matches": [old]}).status_code == 422
+        assert client.post(address, {"compared": [old]}).status_code == 422
         source.refresh_from_db()
         assert source.fingerprints == [old]
-        assert client.post(address, {"matches": [new]}).status_code == 302
+        assert client.post(address, {"compared": [new]}).status_code == 302
     source.refresh_from_db()
     assert source.fingerprints == [new]
     assert AuditEntry.objects.filter(action=Action.SOURCE_CERTIFICATE).exists()
@@ -256,7 +256,7 @@ def test_pins_of_silent_addresses_are_kept(client: Client) -> None:
         )
         page = client.get(f"/sources/{source.pk}/certificate").text
         assert "127.0.0.1:1 refuses connections" in page
-        client.post(f"/sources/{source.pk}/certificate", {"matches": [cluster.fingerprint]})
+        client.post(f"/sources/{source.pk}/certificate", {"compared": [cluster.fingerprint]})
         source.refresh_from_db()
         assert source.fingerprints == [cluster.fingerprint, silent_pin]
 

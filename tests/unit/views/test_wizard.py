@@ -80,7 +80,7 @@ def give_address(wizard: Client, *urls: str):
 
 def pin(wizard: Client, cluster: DemoCluster):
     give_address(wizard, cluster.url)
-    return post(wizard, "certificate/", way="pins", matches=[cluster.fingerprint])
+    return post(wizard, "certificate/", way="pins", compared=[cluster.fingerprint])
 
 
 def give_token(wizard: Client, cluster: DemoCluster):
@@ -189,7 +189,7 @@ def test_silent_address_can_be_left_out(wizard: Client, cluster: DemoCluster) ->
     assert "Go on with the one that answers" in answer.text
     assert wizard.get("/sources/add/certificate/")["Location"] == "/sources/add/"
     assert wizard.post("/sources/add/", {"continue": "1"})["Location"] == "/sources/add/certificate/"
-    post(wizard, "certificate/", way="pins", matches=[cluster.fingerprint])
+    post(wizard, "certificate/", way="pins", compared=[cluster.fingerprint])
     post(wizard, "token/", token_id=cluster.token_id, token_secret=cluster.token_secret)
     post(wizard, "finish/", name="prod")
     assert Source.objects.get().urls == [cluster.url]
@@ -216,7 +216,7 @@ def test_certificate_is_not_pinned_without_the_click(wizard: Client, cluster: De
 
 def test_other_fingerprint_than_the_shown_one_is_refused(wizard: Client, cluster: DemoCluster) -> None:
     give_address(wizard, cluster.url)
-    answer = post(wizard, "certificate/", way="pins", matches=[":".join(["AA"] * 32)])
+    answer = post(wizard, "certificate/", way="pins", compared=[":".join(["AA"] * 32)])
     assert answer.status_code == 422
     assert "has changed while you compared" in answer.text
 
@@ -383,7 +383,7 @@ def test_two_addresses_with_one_certificate_are_compared_once(wizard: Client) ->
         second = cluster.add_address()
         give_address(wizard, cluster.url, second)
         page = wizard.get("/sources/add/certificate/").text
-        assert page.count('name="matches"') == 1
+        assert page.count('name="compared"') == 1
         assert second.removeprefix("https://") in page
 
 
