@@ -263,8 +263,8 @@ def _ending(row: Task, seen: TaskObservation, at: datetime, tracker: Tracker | N
             "missing_count": 0,
             "missing_since": None,
         }
-        if outcome.state is State.COMPLETED:
-            values["error_line"] = ""  # what looked like an error on the way was none
+        if outcome.state is State.COMPLETED or row.state == State.LOST:
+            values["error_line"] = ""  # what looked like an error on the way, or a loss, was none
         if tracker is not None:
             values |= _found_in_log(row, tracker)
             values["percent"] = tracker.finish(outcome)

@@ -152,9 +152,10 @@ def test_a_lost_task_that_reappears_ended_is_corrected(remote, visit_once):
         visit_once(seconds=10)
     assert row(task).state == State.LOST
     task.is_forgotten = False
-    remote.end(task)
+    remote.end(task, "disk full")
     visit_once(seconds=10)
-    assert row(task).state == State.COMPLETED
+    assert (row(task).state, row(task).exit_text) == (State.FAILED, "disk full")
+    assert "no longer knows" not in row(task).error_line
 
 
 def test_a_running_task_that_the_cluster_list_drops_is_asked_for_by_itself(remote, visit_once):
