@@ -129,7 +129,7 @@ class TaskFilterForm(forms.Form):
                 Q(remote_user__icontains=chosen["user"]) | Q(submission__in=portal.values("pk"))
             )
         if "q" in chosen:
-            tasks = tasks.filter(_search(chosen["q"].strip()))
+            tasks = tasks.filter(self._search(chosen["q"].strip()))
         return tasks
 
     def _in_state(self, tasks: TaskQuerySet, today: datetime) -> TaskQuerySet:
@@ -148,6 +148,17 @@ class TaskFilterForm(forms.Form):
             tasks = tasks.filter(started_at__gte=today - SPANS[chosen["since"]])
         return tasks
 
+    def _search(self, text: str) -> Q:
+        """A pasted UPID finds its task, a number the guest, anything else what is written about the task."""
+        if text.startswith("UPID:"):
+            # with the sources, because that is how UPIDs are indexed
+            return Q(remote_id=text, source__in=self.sources)
+        if text.isascii() and text.isdigit() and len(text) <= 9:
+            number = int(text)
+            names = Q(object_name__contains=text) | Q(new_name__contains=text)
+            return Q(vmid=number) | Q(new_vmid=number) | names
+        return Q(search_text__contains=text.lower())
+
 
 _NAMES = {
     "q": "Text",
@@ -158,15 +169,3 @@ _NAMES = {
     "user": "By",
     "since": "Time",
 }
-
-
-def _search(text: str) -> Q:
-    """A pasted UPID finds its task, a number the guest, anything else what is written about the task."""
-    if text.startswith("UPID:"):
-        return Q(remote_id=text)
-    if text.isascii() and text.isdigit() and len(text) <= 9:
-        number = int(text)
-        return (
-            Q(vmid=number) | Q(new_vmid=number) | Q(object_name__contains=text) | Q(new_name__contains=text)
-        )
-    return Q(search_text__contains=text.lower())

@@ -105,7 +105,7 @@ def read_page(tasks: TaskQuerySet, before: Cursor | None, rows: int = PAGE_ROWS)
     """
     found: list[Task] = []
     if before is None or before.is_open:
-        found = _slice(tasks.unfinished(), before, rows + 1)
+        found = _slice(open_among(tasks), before, rows + 1)
         before = None
     if len(found) <= rows:
         found += _slice(tasks.finished(), before, rows + 1 - len(found))
@@ -118,6 +118,15 @@ def _slice(tasks: TaskQuerySet, after: Cursor | None, rows: int) -> list[Task]:
     if after is not None:
         tasks = tasks.filter(after.below())
     return list(tasks.order_by("-started_at", "-pk")[:rows])
+
+
+def open_among(tasks: TaskQuerySet) -> TaskQuerySet:
+    """Those of `tasks` that have not ended.
+
+    Asked for by their keys: SQLite would rather read all tasks of a type or source than the few open ones (25 against
+    5 ms at 50,000 tasks).
+    """
+    return tasks.filter(pk__in=Task.objects.unfinished().values("pk"))
 
 
 def count_capped(tasks: TaskQuerySet) -> int:

@@ -18,7 +18,7 @@ from tasks_app.models.source import SourceQuerySet
 from tasks_app.models.task import TaskQuerySet
 from tasks_app.states import State
 from tasks_app.templatetags.admin_parts import functions_of
-from tasks_app.views.paging import Cursor, count_capped, read_page, rows_of
+from tasks_app.views.paging import Cursor, count_capped, open_among, read_page, rows_of
 from tasks_app.views.requests import UserRequest
 
 _DAY = timedelta(hours=24)
@@ -110,7 +110,7 @@ def _summary(request: UserRequest, form: TaskFilterForm) -> dict[str, Any]:
 
 def _chips(form: TaskFilterForm, counted: TaskQuerySet, today: datetime) -> list[dict[str, Any]]:
     """The quick filters. Three cheap counts: what is open, what a day brought, and all up to a limit."""
-    open_counts = counted.unfinished().aggregate(
+    open_counts = open_among(counted).aggregate(
         running=Count("pk", filter=Q(state=State.PROCESSING)),
         queued=Count("pk", filter=Q(state=State.PENDING)),
     )

@@ -2,8 +2,11 @@
 
 import pytest
 from django.db import connection
+from django.utils.timezone import now
 
-from tasks_app.models import Role, Task
+from tasks_app.forms.filters import TaskFilterForm
+from tasks_app.models import Role, Source, Task
+from tasks_app.views.paging import open_among
 from tests.factories import make_source, make_task, make_user
 
 pytestmark = [
@@ -14,6 +17,19 @@ pytestmark = [
 
 def test_poller_reads_open_tasks_of_a_source_by_their_own_index():
     assert "USING INDEX task_open" in Task.objects.unfinished().filter(source=1).explain()
+
+
+def test_pages_read_open_tasks_by_their_keys_whatever_else_is_asked():
+    plan = open_among(Task.objects.filter(type="vzdump")).order_by("-started_at", "-pk").explain()
+    assert "task_state_newest" in plan or "task_open" in plan
+
+
+def test_pasted_upid_is_looked_up_and_not_searched_for():
+    source = make_source()
+    user = make_user(Role.OPERATOR, source=source)
+    form = TaskFilterForm({"q": make_task(source).remote_id}, sources=Source.objects.visible_to(user))
+    plan = form.apply(Task.objects.visible_to(user), today=now()).explain()
+    assert "remote_id=?" in plan
 
 
 def test_first_page_is_read_in_the_order_of_an_index_and_not_sorted():
