@@ -6,6 +6,7 @@ Once with a source whose cluster idles (started outside, so not counted), which 
 
 import argparse
 import contextlib
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def _report(title: str, costs: Sequence[Cost], seconds: float) -> tuple[float, f
 
 
 def _role_of(process: psutil.Process) -> str:
-    """From the command line and, for django-q2's processes, from the title they give themselves."""
+    """From the command line and, for django-q2's processes, from the titles they give themselves."""
     line = " ".join(process.cmdline())
     if "demo.proxmox" in line:
         return DEMO
@@ -107,11 +108,11 @@ def _role_of(process: psutil.Process) -> str:
         return "web"
     if " serve " in line:
         return "supervisor"
-    cluster = process.environ().get("Q_CLUSTER_NAME", "?")
-    parts = {"monitor": "monitor", "pusher": "pusher", "jobs.watch": "watch loop", "idle": "worker"}
-    for word, part in parts.items():
-        if word in line:
-            return f"workers {cluster}: {part}"
-    parent = process.parent()
-    is_child = parent is not None and "qcluster" in " ".join(parent.cmdline())
-    return f"workers {cluster}: {'sentinel or worker' if is_child else 'main'}"
+    # Each cluster is a session of its own, whose first process has the name of the cluster in its title.
+    main = psutil.Process(os.getsid(process.pid))
+    cluster = "watch" if "watch" in " ".join(main.cmdline()) else "portal"
+    if process.pid == main.pid:
+        return f"workers {cluster}: main"
+    titles = {"monitor": "monitor", "pusher": "pusher", "processing": "worker", "idle": "worker"}
+    part = next((part for word, part in titles.items() if word in line), "sentinel")
+    return f"workers {cluster}: {part}"

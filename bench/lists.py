@@ -39,6 +39,7 @@ class Page:
     address: str
     target: str = ""
     whole: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
     database: list[float] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
     size: int = 0
@@ -188,13 +189,14 @@ def _measure(client: "Client", page: Page, runs: int) -> None:
         return execute(sql, params, many, context)
 
     for run in range(WARM_RUNS + runs):
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         answer = client.get(page.address, headers=headers)
-        seconds = time.perf_counter() - began
+        seconds, used = time.perf_counter() - began, time.process_time() - spent
         if answer.status_code != 200:
             raise SystemExit(f"{page.address} answered {answer.status_code}")
         if run >= WARM_RUNS:
             page.whole.append(seconds * 1000)
+            page.processor.append(used * 1000)
         page.size = len(answer.content)
     with connection.execute_wrapper(note):
         client.get(page.address, headers=headers)
@@ -220,6 +222,7 @@ def _report(pages: Sequence[Page], engine: str, tasks: int) -> None:
             page.name,
             f"{percentile(page.whole, 50):.0f}",
             f"{percentile(page.whole, 95):.0f}",
+            f"{percentile(page.processor, 95):.0f}",
             f"{percentile(page.database, 50):.1f}",
             f"{percentile(page.database, 95):.1f}",
             str(len(page.statements)),
@@ -227,8 +230,9 @@ def _report(pages: Sequence[Page], engine: str, tasks: int) -> None:
         ]
         for page in pages
     ]
-    head = ["", "p50 ms", "p95 ms", "db p50", "db p95", "queries", "KiB"]
-    print_table(f"Task list at {tasks} tasks, {engine}, whole answer and its database part", head, rows)
+    head = ["", "p50", "p95", "cpu p95", "db p50", "db p95", "queries", "KiB"]
+    title = f"Task list at {tasks} tasks, {engine}: whole answer, processor time in it, its database part; ms"
+    print_table(title, head, rows)
 
 
 def _print_plans(pages: Sequence[Page], *, show_all: bool) -> None:
