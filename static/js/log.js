@@ -10,7 +10,7 @@
   const lineHeight = parseFloat(getComputedStyle(view).lineHeight);
 
   const lines = new Map(); // number → {text, kind}
-  const chunks = []; // {el, index, height, isNear, isLoading, open: Set of opened folds}
+  const chunks = []; // {el, index, height, isNear, isLoading, failedAt, timer}
   let total = 0;
   let following = false;
   let unseen = 0;
@@ -50,6 +50,13 @@
     return chunk.isLoading;
   }
 
+  // What only flies past is not asked for, and a server in trouble is given a pause.
+  function loadSoon(chunk) {
+    clearTimeout(chunk.timer);
+    const wait = chunk.failedAt && Date.now() - chunk.failedAt < 5000 ? 5000 : 40;
+    chunk.timer = setTimeout(() => { if (chunk.isNear && !isLoaded(chunk.index)) load(chunk.index); }, wait);
+  }
+
   function grow(to) {
     if (to <= total && chunks.length) return;
     total = Math.max(total, to);
@@ -58,9 +65,10 @@
     while (chunks.length <= chunkOf(total) && total) {
       const el = document.createElement("div");
       el.className = "log-chunk";
-      const chunk = { el, index: chunks.length, isNear: false, isLoading: null, open: new Set() };
+      const chunk = { el, index: chunks.length, isNear: false, isLoading: null };
       el.chunk = chunk;
       chunks.push(chunk);
+      reserve(chunk); // before it is observed: without a height all of them would be in sight
       view.append(el);
       near.observe(el);
     }
@@ -119,8 +127,7 @@
     if (!chunk?.isNear) return;
     if (!isLoaded(index)) {
       reserve(chunk);
-      if (!chunk.failedAt || Date.now() - chunk.failedAt > 5000) load(index);
-      else setTimeout(() => draw(index), 5000);
+      loadSoon(chunk);
       if (!lines.has(firstOf(index))) return;
     }
     const atEnd = following;

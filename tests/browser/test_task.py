@@ -109,6 +109,9 @@ def test_progress_lines_fold_into_one_that_updates_and_unfold_on_demand(open_pag
 def test_very_long_log_holds_few_lines_in_the_page_and_any_of_them_is_reached(open_page: Open) -> None:
     task = make_ended(100_000)
     page = open_page(make_user(Role.VIEWER), f"/tasks/{task.pk}/")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/log?after" in request.url else None)
+    page.reload()
     expect(page.locator("#L1")).to_be_in_viewport()
     for share in (0.25, 0.5, 0.9):
         view(page).evaluate("(view, share) => { view.scrollTop = view.scrollHeight * share; }", share)
@@ -122,6 +125,7 @@ def test_very_long_log_holds_few_lines_in_the_page_and_any_of_them_is_reached(op
         ).json_value()
         assert abs(int(shown[1:]) - wanted) < 500
         assert page.locator(".log-line").count() < 2000
+    assert len(asked) < 40  # of 400 pieces
 
 
 def test_link_to_lines_goes_there_and_marks_them(open_page: Open) -> None:
