@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from django.db import Error as DatabaseError
 from django.template.loader import get_template, render_to_string
-from django.urls import get_resolver
+from django.utils.timezone import now
 
 from tasks_app.live.events import Event
 from tasks_app.live.frames import format_frame
@@ -14,6 +14,7 @@ from tasks_app.live.logs import LogTail
 from tasks_app.live.topics import DASHBOARD, SOURCES, TASKS, task_of, task_topic
 from tasks_app.models import Source, Task, TaskEvent
 from tasks_app.progress.text import progress_text
+from tasks_app.states import State
 
 logger = logging.getLogger(__name__)
 ROW, STATUS, CARD = "tasks/_row.html", "tasks/_status.html", "sources/_card.html"
@@ -41,10 +42,13 @@ class _Change:
 
 
 def warm_up() -> None:
-    """Load what the first part needs: cold, it takes a second of which the first change would be late."""
-    for name in (ROW, STATUS, CARD):
-        get_template(name)
-    get_resolver().url_patterns  # noqa: B018  parts hold links, and the first link reads all views
+    """Draw a task in each state once, without the database: cold, the first change would come a second late."""
+    get_template(CARD)
+    source = Source(pk=0, name="")
+    for state in State:
+        task = Task(pk=0, source=source, state=state, percent=0, started_at=now())
+        for name in (ROW, STATUS):
+            _render(name, task=task)
 
 
 class Composer:

@@ -39,8 +39,12 @@ def test_row_and_header_of_every_state_can_be_sent(fields):
         assert "<b>" not in frame
 
 
+def test_warming_up_asks_the_database_nothing(django_assert_num_queries):
+    with django_assert_num_queries(0):
+        warm_up()
+
+
 def test_a_card_can_be_sent():
-    warm_up()
     source = make_source()
     (message,) = Composer().compose([Event(7, 0, source.pk, Kind.SOURCE)], frozenset({"sources"}))
     assert f'id="source-{source.pk}"' in message.frame.decode()
