@@ -307,12 +307,20 @@
     if (!isLoaded(index)) await load(index);
     after?.();
     chunks[index].isNear = true;
-    chunks[index].el.scrollIntoView({ block: "nearest" });
+    center(chunks[index].el);
     for (let at = Math.max(0, index - 1); at <= Math.min(chunks.length - 1, index + 1); at += 1) draw(at);
-    const find = () => document.getElementById(`L${number}`) ?? chunks[index].el.lastElementChild;
-    find()?.scrollIntoView({ block: "center" });
+    const line = () => document.getElementById(`L${number}`) ?? chunks[index].el.lastElementChild;
+    center(line());
     // chunks above may get their true height now
-    requestAnimationFrame(() => { find()?.scrollIntoView({ block: "center" }); lastTop = view.scrollTop; });
+    requestAnimationFrame(() => center(line()));
+  }
+
+  // Moves the log, not the page around it.
+  function center(el) {
+    if (!el) return;
+    const [inner, outer] = [el.getBoundingClientRect(), view.getBoundingClientRect()];
+    view.scrollTop += inner.top - outer.top - Math.max(0, outer.height - inner.height) / 2;
+    lastTop = view.scrollTop;
   }
 
   function markFromAddress() {
@@ -446,8 +454,10 @@
   part("earlier")?.remove();
   part("tools").hidden = false;
   grow(Math.max(Number(box.dataset.total), ...lines.keys(), 0));
-  if (location.hash.startsWith("#L")) markFromAddress();
-  else if (box.hasAttribute("data-running")) follow();
+  if (location.hash.startsWith("#L")) {
+    view.scrollIntoView({ block: "nearest" });
+    markFromAddress();
+  } else if (box.hasAttribute("data-running")) follow();
   showFollowing();
   lookForErrors();
 })();
