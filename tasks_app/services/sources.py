@@ -162,6 +162,7 @@ def remove_source(source: Source, *, actor: User | None) -> None:
 def check_connection(connection: Connection) -> SourceCheck:
     """Ask a remote that is no source yet. Never raises a SourceError; takes up to about 30 s when nobody answers."""
     with ProxmoxSource(connection) as client:
+        client.forget_refusal()  # a person asks, and may have repaired the token meanwhile
         return _ask(client)
 
 

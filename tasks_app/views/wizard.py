@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods
+from django_htmx.http import HttpResponseClientRedirect
 
 from tasks_app import connections
 from tasks_app.access.policy import Verb, require
@@ -188,7 +189,8 @@ def finish(request: UserRequest, draft: Draft) -> HttpResponse:
         else:
             Draft.forget(request.session)
             service.check_source(source, actor=request.user)  # notes version and permissions at once
-            return redirect("portal:source-sync", source.pk)
+            answer = redirect("portal:source-sync", source.pk)
+            return HttpResponseClientRedirect(answer["Location"]) if request.htmx else answer
     return _page(request, "finish", draft, form=form)
 
 

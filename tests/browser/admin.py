@@ -49,4 +49,5 @@ def serious_findings(page: Page) -> list[str]:
 
 def overflows(page: Page) -> bool:
     """Whether the page as a whole scrolls sideways."""
+    page.wait_for_load_state("load")  # without its styles every page is too wide
     return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))

@@ -43,8 +43,9 @@ def test_wizard_leads_from_an_address_to_the_first_sync(open_page: Open, width: 
         page.get_by_role("link", name=re.compile("^Continue")).click()
         looks_well()
         page.get_by_label("Name").fill("lab")
-        page.get_by_role("button", name="Connect and read the tasks").click()
+        page.get_by_role("button", name="Connect and read the tasks").dblclick()
         expect(page.get_by_text("Waiting for the first pass")).to_be_visible()
+        assert Source.objects.count() == 1  # the double click made one
         visit(Source.objects.get(name="lab"))
         expect(page.get_by_text("The first sync is done")).to_be_visible()  # without a reload
         assert int(page.locator(".counts dd").first.inner_text()) > 100

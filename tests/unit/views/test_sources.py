@@ -285,3 +285,24 @@ def test_hostile_texts_of_a_remote_are_only_text(admin: Client, source: Source) 
     page = admin.get(f"/sources/{source.pk}/").text
     assert "<script>alert" not in page
     assert "<img src=x>" not in page
+
+
+def test_sync_counts_and_stops_asking_when_it_is_done(admin: Client, source: Source) -> None:
+    assert 'hx-trigger="every 1s"' in admin.get(f"/sources/{source.pk}/sync/").text
+    source.first_synced_at = source.created_at
+    source.save()
+    part = admin.get(f"/sources/{source.pk}/sync/", headers={"HX-Request": "true"}).text
+    assert "The first sync is done" in part
+    assert "every 1s" not in part
+    assert "<html" not in part
+
+
+def test_sync_of_a_failing_source_says_why(admin: Client, source: Source) -> None:
+    source.failing_since, source.error_text = source.created_at, "pve1 refuses connections."
+    source.save()
+    assert "pve1 refuses connections." in admin.get(f"/sources/{source.pk}/sync/").text
+
+
+def test_stranger_does_not_see_the_sync(client: Client) -> None:
+    client.force_login(make_user())
+    assert client.get(f"/sources/{make_source().pk}/sync/").status_code == 404

@@ -5,6 +5,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -312,6 +313,17 @@ def test_poor_token_shows_what_is_missing_and_may_continue(wizard: Client, clust
     assert wizard.get("/sources/add/finish/").status_code == 200
 
 
+def test_repaired_token_is_tried_again_at_once(wizard: Client, cluster: DemoCluster) -> None:
+    pin(wizard, cluster)
+    given = {"token_id": "soon@pve!web", "token_secret": "22222222-2222-2222-2222-222222222222"}
+    assert post(wizard, "token/", **given).status_code == 422
+    cluster.add_token("soon@pve", "web", {"/": ["Administrator"]})
+    with cluster.cluster.lock:
+        token = cluster.cluster.access.tokens["soon@pve!web"]
+        cluster.cluster.access.tokens["soon@pve!web"] = replace(token, secret=given["token_secret"])
+    assert post(wizard, "token/", **given)["Location"] == "/sources/add/check/"
+
+
 def test_powerful_token_gets_a_note(wizard: Client, cluster: DemoCluster) -> None:
     secret = cluster.add_token("mighty@pve", "web", {"/": ["Administrator"]})
     pin(wizard, cluster)
@@ -385,26 +397,3 @@ def test_two_addresses_with_one_certificate_are_compared_once(wizard: Client) ->
         page = wizard.get("/sources/add/certificate/").text
         assert page.count('name="compared"') == 1
         assert second.removeprefix("https://") in page
-
-
-def test_sync_counts_and_stops_asking_when_it_is_done(wizard: Client) -> None:
-    source = make_source(first_synced_at=None)
-    assert 'hx-trigger="every 1s"' in wizard.get(f"/sources/{source.pk}/sync/").text
-    source.first_synced_at = source.created_at
-    source.save()
-    part = wizard.get(f"/sources/{source.pk}/sync/", headers={"HX-Request": "true"}).text
-    assert "The first sync is done" in part
-    assert "every 1s" not in part
-    assert "<html" not in part
-
-
-def test_sync_of_a_failing_source_says_why(wizard: Client) -> None:
-    source = make_source(error_kind="refused", error_text="pve1 refuses connections.", failures=2)
-    source.failing_since = source.created_at
-    source.save()
-    assert "pve1 refuses connections." in wizard.get(f"/sources/{source.pk}/sync/").text
-
-
-def test_stranger_does_not_see_the_sync(client: Client) -> None:
-    client.force_login(make_user())
-    assert client.get(f"/sources/{make_source().pk}/sync/").status_code == 404
