@@ -116,6 +116,7 @@ class Cluster:
             grant(who, "/", "PortalView")
             grant(who, "/nodes", "PortalStop")
             grant(who, "/pool/portal", "PortalVM")
+            grant(who, "/pool/staging", "PortalVM")  # so that there is something to start at once
             for vmid in TEMPLATE_IDS:
                 grant(who, f"/vms/{vmid}", "PVETemplateUser")
             for storage in STORAGES:

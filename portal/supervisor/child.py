@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 10.0  # so that everything is back within 15 s of a kill, even in a row of failures
-STEADY_SECONDS = 30.0  # up that long, a process has earned a fresh back-off
+LONGEST_PAUSE_SECONDS = 5.0  # so that everything is back within 15 s of a kill, even in a row of failures
+STEADY_SECONDS = 10.0  # up that long, a process has earned a fresh back-off
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 

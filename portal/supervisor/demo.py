@@ -10,9 +10,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
-from django.utils.timezone import now
 
 from portal.supervisor.child import Child
+from tasks_app.connections import unseal
 from tasks_app.models import Source
 from tasks_app.services import sources
 
@@ -46,25 +46,31 @@ def connect(state_dir: Path) -> None:
     """Wait for the demo cluster and make it a source, or give the source its new address."""
     found = _wait_for(state_dir / "connection.json")
     known = Source.objects.filter(is_demo=True).first()
-    fields = {"urls": [found["url"]], "fingerprints": [found["fingerprint"]]}
     if known is None:
         sources.add_source(
             actor=None,
             name=NAME,
-            ca_pem="",
+            urls=[found["url"]],
+            fingerprints=[found["fingerprint"]],
             token_id=found["token_id"],
             token_secret=found["token_secret"],
             is_demo=True,
-            **fields,
         )
         return
-    sources.replace_token(known, actor=None, token_id=found["token_id"], token_secret=found["token_secret"])
-    Source.objects.filter(pk=known.pk).update(**fields, paused_at=None, next_pass_at=now())
+    sources.change_source(known, actor=None, urls=[found["url"]])
+    if known.fingerprints != [found["fingerprint"]]:
+        sources.accept_certificate(known, actor=None, fingerprints=[found["fingerprint"]])
+    if (known.token_id, unseal(known.token_secret_sealed)) != (found["token_id"], found["token_secret"]):
+        sources.replace_token(
+            known, actor=None, token_id=found["token_id"], token_secret=found["token_secret"]
+        )
+    sources.resume_source(known, actor=None)
 
 
 def disconnect() -> None:
     """Without the demo cluster its source rests instead of failing."""
-    Source.objects.filter(is_demo=True, paused_at__isnull=True).update(paused_at=now())
+    for source in Source.objects.watchable().filter(is_demo=True):
+        sources.pause_source(source, actor=None)
 
 
 def _free_port() -> int:

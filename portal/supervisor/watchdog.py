@@ -9,20 +9,25 @@ import time
 from tasks_app import queue
 
 PING_EVERY_SECONDS = 3.0
-ANSWER_WITHIN_SECONDS = 9.0  # a cured hang must be over 15 s after its cause: 9 + restart of about 2
+# A hang must be over 15 s after its cause: up to 3 until the next ping, 6 for its answer (an idle cluster needs
+# half a second), and about 4 for the new start.
+ANSWER_WITHIN_SECONDS = 6.0
+FIRST_ANSWER_WITHIN_SECONDS = 20.0  # a cluster that has just been started, on a busy machine
 
 
 class Watchdog:
-    """Pings one cluster. `grace` lets a fresh cluster start."""
+    """Pings one cluster."""
 
     def __init__(self, cluster: str) -> None:
         self.cluster = cluster
         self._ping = ""
         self._sent_at = 0.0
+        self._within = FIRST_ANSWER_WITHIN_SECONDS
 
     def reset(self) -> None:
         """Forget the ping under way: the cluster has been restarted."""
         self._ping = ""
+        self._within = FIRST_ANSWER_WITHIN_SECONDS
 
     def is_hung(self) -> bool:
         """Whether a ping has been unanswered for too long although no worker is busy with a job."""
@@ -30,8 +35,9 @@ class Watchdog:
         if self._ping:
             if queue.has_answered(self._ping):
                 self._ping = ""
+                self._within = ANSWER_WITHIN_SECONDS
                 return False
-            if clock - self._sent_at < ANSWER_WITHIN_SECONDS:
+            if clock - self._sent_at < self._within:
                 return False
             # All workers may be busy with slow remotes: that is work, not a hang.
             return not queue.is_busy(self.cluster)

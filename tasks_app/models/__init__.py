@@ -4,7 +4,7 @@ from tasks_app.models.access import Grant, Role, SetupToken
 from tasks_app.models.audit import AuditEntry
 from tasks_app.models.event import TaskEvent
 from tasks_app.models.log import LogChunk, LogLine, TaskLog
-from tasks_app.models.polling import Heartbeat, WatchSlot
+from tasks_app.models.polling import WatchSlot
 from tasks_app.models.source import Guest, Node, Source
 from tasks_app.models.submission import Submission
 from tasks_app.models.task import Task
@@ -13,7 +13,6 @@ __all__ = [
     "AuditEntry",
     "Grant",
     "Guest",
-    "Heartbeat",
     "LogChunk",
     "LogLine",
     "Node",

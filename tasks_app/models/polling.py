@@ -1,4 +1,4 @@
-"""What keeps the workers honest: slots of the watch loop and heartbeats of the clusters."""
+"""What keeps the workers honest: slots of the watch loop."""
 
 from django.db import models
 
@@ -13,13 +13,3 @@ class WatchSlot(models.Model):
 
     def __str__(self) -> str:
         return f"slot {self.slot}"
-
-
-class Heartbeat(models.Model):
-    """When the workers of a cluster last finished a job that asked for nothing else."""
-
-    cluster = models.CharField(max_length=40, unique=True)
-    at = models.DateTimeField()
-
-    def __str__(self) -> str:
-        return f"{self.cluster} at {self.at}"

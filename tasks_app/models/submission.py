@@ -1,13 +1,15 @@
 """Submissions: what a person asked a remote to do, written down before the remote is called."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.utils.timezone import now
 
 from tasks_app.models.source import Source
-from tasks_app.states import CHOICES, OPEN_STATES, State
+from tasks_app.states import CHOICES, FINAL_STATES, OPEN_STATES, State
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -19,6 +21,18 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
 
     def unfinished(self) -> Self:
         return self.filter(state__in=sorted(OPEN_STATES))
+
+    def deliverable(self, at: datetime) -> Self:
+        """Not answered yet, due, and in no delivery job's hands."""
+        return self.unfinished().filter(
+            Q(lease_until__isnull=True) | Q(lease_until__lt=at),
+            answered_at__isnull=True,
+            next_attempt_at__lte=at,
+        )
+
+    def settleable(self) -> Self:
+        """Still open although their task has ended."""
+        return self.unfinished().filter(tasks__state__in=sorted(FINAL_STATES))
 
 
 class Submission(models.Model):
@@ -74,7 +88,7 @@ class Submission(models.Model):
             models.UniqueConstraint(
                 fields=["source", "new_vmid"],
                 name="submission_vmid_reserved_once",
-                condition=models.Q(state__in=["pending", "processing"], new_vmid__isnull=False),
+                condition=Q(state__in=["pending", "processing"], new_vmid__isnull=False),
             ),
         ]
         indexes: ClassVar = [
@@ -82,7 +96,7 @@ class Submission(models.Model):
             models.Index(
                 fields=["next_attempt_at"],
                 name="submission_open",
-                condition=models.Q(state__in=["pending", "processing"]),
+                condition=Q(state__in=["pending", "processing"]),
             ),
         ]
 

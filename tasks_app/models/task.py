@@ -52,15 +52,21 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Tasks whose page somebody has open."""
         return self.filter(watched_until__gt=at)
 
+    def cancels_waiting(self) -> Self:
+        """A cancel was asked for and is not dealt with."""
+        return self.filter(cancel_requested_at__isnull=False, cancel_note="")
+
     def touch_watched(self, task_ids: Collection[int]) -> int:
         """Say that somebody has these tasks' pages open: for WATCH_SECONDS, renewed in the second half of them.
 
-        Returns how many rows changed; finished tasks stay as they are.
+        Returns how many rows changed; a finished task whose log we have stays as it is.
         """
         at = now()
         soon = at + timedelta(seconds=WATCH_SECONDS / 2)
-        due = self.unfinished().filter(
-            Q(watched_until__isnull=True) | Q(watched_until__lt=soon), pk__in=task_ids
+        due = self.filter(
+            Q(watched_until__isnull=True) | Q(watched_until__lt=soon),
+            Q(state__in=_OPEN) | Q(log__isnull=True),
+            pk__in=task_ids,
         )
         return due.update(watched_until=at + timedelta(seconds=WATCH_SECONDS))
 
@@ -156,6 +162,12 @@ class Task(models.Model):
                 condition=Q(state__in=["failed", "lost"], acknowledged_at__isnull=True),
             ),
             # the job that picks up cancels which nobody finished
+            # the poller's look at what somebody has open
+            models.Index(
+                fields=["source", "watched_until"],
+                name="task_watched",
+                condition=Q(watched_until__isnull=False),
+            ),
             models.Index(
                 fields=["cancel_requested_at"],
                 name="task_cancel_waiting",

@@ -86,6 +86,8 @@ STANDBY_TICK_SECONDS = 0.5
 """The same while another slot leads."""
 LOOK_AFTER_SECONDS = 2.0
 """Between a loop's looks at the other slots: a killed neighbour is enqueued again within this and its lease."""
+ERRANDS_SECONDS = 3.0
+"""Between looks for submissions and cancels that wait for a job; two small queries."""
 SLICE_SECONDS = (22.0, 30.0)
 """Length of one slice, drawn at random so that two slots do not change at once; well below the job timeout of 60 s."""
 THREADS = 16

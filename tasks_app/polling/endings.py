@@ -94,6 +94,9 @@ def read_logs_of_ended(visit: Visit) -> None:
 def read_backlog(visit: Visit, *, is_active: bool) -> None:
     """Fetch logs of older tasks, newest first, a few in a pass, fewer while something runs."""
     memory, at = visit.memory, visit.clock()
+    for pk in _watched_without_log(visit, at):
+        if not visit.should_stop():
+            _read_ended(visit, pk)
     if is_active and memory.backlog_read_at and at - memory.backlog_read_at < cadence.BACKLOG_BUSY:
         return
     if not memory.backlog:
@@ -170,6 +173,12 @@ def _fed(task: Task, rest: LogRest, at: datetime) -> Tracker:
     for line in (*rest.lines, *rest.tail):
         tracker.feed(line.text.replace("\n", "\r"), at=at.timestamp())
     return tracker
+
+
+def _watched_without_log(visit: Visit, at: datetime) -> list[int]:
+    """Ended tasks whose page somebody has open while their log has never been read: these come first."""
+    watched = Task.objects.filter(source=visit.source).finished().watched(at).filter(log__isnull=True)
+    return list(watched.values_list("pk", flat=True)[: cadence.BACKLOG_IDLE_PER_PASS])
 
 
 def _search_backlog(visit: Visit, at: datetime) -> None:

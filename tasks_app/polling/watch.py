@@ -19,6 +19,7 @@ from tasks_app.connections import client_of
 from tasks_app.ingest import health
 from tasks_app.models import Source
 from tasks_app.polling import cadence, leases, slots
+from tasks_app.polling.errands import enqueue_errands
 from tasks_app.polling.memory import Memory
 from tasks_app.polling.passes import run_pass
 from tasks_app.polling.pool import Pool
@@ -84,7 +85,7 @@ class WatchLoop:
     def run(self, seconds: float) -> None:
         """Until `seconds` have passed, the stop event is set, or the slot is lost."""
         end = time.monotonic() + seconds
-        next_renewal = next_look = 0.0
+        next_renewal = next_look = next_errands = 0.0
         try:
             while not self._stop.is_set() and time.monotonic() < end:
                 close_old_connections()
@@ -96,6 +97,9 @@ class WatchLoop:
                 if time.monotonic() >= next_look:
                     next_look = time.monotonic() + cadence.LOOK_AFTER_SECONDS
                     slots.enqueue_free(now())
+                if self._is_leading and time.monotonic() >= next_errands:
+                    next_errands = time.monotonic() + cadence.ERRANDS_SECONDS
+                    enqueue_errands(now())
                 self._visit_due()
                 self._stop.wait(cadence.TICK_SECONDS if self._is_leading else cadence.STANDBY_TICK_SECONDS)
         finally:

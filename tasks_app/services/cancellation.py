@@ -131,7 +131,7 @@ def _unfinished_business(at: datetime) -> "QuerySet[Task]":
     unclaimed = Q(cancel_delivered_at__isnull=True) | Q(
         cancel_delivered_at__lt=at - timedelta(seconds=CLAIM_SECONDS)
     )
-    return Task.objects.filter(unclaimed, cancel_requested_at__isnull=False, cancel_note="")
+    return Task.objects.cancels_waiting().filter(unclaimed)
 
 
 def _claim(task: Task) -> bool:

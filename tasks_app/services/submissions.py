@@ -12,7 +12,6 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import Q
 from django.utils.timezone import now
 
 from tasks_app.access.policy import Verb, require
@@ -135,6 +134,8 @@ def show_task(submission: Submission) -> None:
     )
     ingest_observations(submission.source, [seen], at=now())
     _link(submission)
+    # An idle source is visited every 5 s; what was just asked for should be seen at once.
+    Source.objects.filter(pk=submission.source_id).update(next_pass_at=now())
 
 
 def settle_submissions() -> None:
@@ -158,11 +159,7 @@ def settle_submissions() -> None:
 def pick_up_submissions() -> None:
     """Settle what has ended, and enqueue again what is due and in nobody's hands."""
     settle_submissions()
-    due = Submission.objects.unfinished().filter(
-        Q(lease_until__isnull=True) | Q(lease_until__lt=now()),
-        answered_at__isnull=True,
-        next_attempt_at__lte=now(),
-    )
+    due = Submission.objects.deliverable(now())
     for pk in due.order_by("next_attempt_at").values_list("pk", flat=True)[:PICK_UP_LIMIT]:
         enqueue(Job.DELIVER, pk)
 

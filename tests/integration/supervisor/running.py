@@ -181,16 +181,18 @@ def role_of(process: psutil.Process) -> str:
         if "qcluster" not in line:
             return line or "ended"
         cluster = process.environ().get("Q_CLUSTER_NAME", "?")
-        parent = process.parent()
-        if "monitor" in line:
+        # The titles are cut to the length of the first command line: "qcluster Process-<hex> monito".
+        doing = re.search(r"Process-\w{32} (\w+)", line)
+        if doing is None:
+            parent = process.parent()
+            below = parent is not None and "qcluster" in " ".join(parent.cmdline())
+            return f"{cluster}:{'sentinel' if below else 'main'}"
+        if doing[1].startswith("moni"):
             return f"{cluster}:monitor"
-        if "pusher" in line:
+        if doing[1].startswith("push"):
             return f"{cluster}:pusher"
-        if "jobs.watch" in line:
-            return f"{cluster}:loop"
-        if "idle" in line or "processing" in line:
-            return f"{cluster}:worker"
-        return f"{cluster}:sentinel" if parent and "qcluster" in " ".join(parent.cmdline()) else f"{cluster}:main"
+        # In the watch cluster only the loops are inside a job for longer than an instant.
+        return f"{cluster}:loop" if cluster == "watch" and doing[1].startswith("proc") else f"{cluster}:worker"
     except psutil.Error:
         return "ended"
 

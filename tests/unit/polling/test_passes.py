@@ -92,8 +92,8 @@ def test_a_quiet_pass_writes_no_row(remote, visit_once, django_assert_num_querie
     remote.end(remote.start())
     visit_once()
     visit_once()
-    # the source (by the test), its nodes, its open tasks, the rows of what the lists show
-    with django_assert_num_queries(4) as queries:
+    # the source (by the test), its nodes, its open tasks, the rows of what the lists show, watched logs to be read
+    with django_assert_num_queries(5) as queries:
         visit_once()
     assert not [
         q["sql"] for q in queries.captured_queries if q["sql"].startswith(("INSERT", "UPDATE", "DELETE"))
