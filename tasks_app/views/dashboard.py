@@ -55,8 +55,7 @@ def dashboard(request: UserRequest) -> HttpResponse:
         "grid": _grid(tasks),
         "steps": _first_steps(request, sources),
     }
-    is_part = bool(getattr(request, "htmx", False))
-    return render(request, "dashboard/_parts.html" if is_part else "dashboard/dashboard.html", context)
+    return render(request, "dashboard/_parts.html" if request.htmx else "dashboard/dashboard.html", context)
 
 
 def _grid(tasks: TaskQuerySet) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def task(request: UserRequest, task_id: int) -> HttpResponse:
     row = _find(request, task_id)
     if not row.is_final:
         watch_task(row)
-    if _is_htmx(request):  # a page without stream asks for its head
+    if request.htmx:  # a page without stream asks for its head
         return render(request, "tasks/_status.html", {"task": row})
     return render(
         request,
@@ -105,14 +105,14 @@ def _ask(request: UserRequest, row: Task, form: CancelForm, status: int = 200) -
     require(request.user, Verb.CANCEL, row.source)
     if row.is_final:
         raise TaskAlreadyFinished(f"{row} has already ended.")
-    template = "tasks/_cancel.html" if _is_htmx(request) else "tasks/cancel.html"
+    template = "tasks/_cancel.html" if request.htmx else "tasks/cancel.html"
     context = {"task": row, "form": form, "obstacle": cancel_obstacle(row, row.source)}
     return render(request, template, context, status=status)
 
 
 def _changed(request: UserRequest, row: Task) -> HttpResponse:
     """The parts that show the task, wherever the deed was done; without a script its page."""
-    if not _is_htmx(request):
+    if not request.htmx:
         return redirect("portal:task", row.pk)
     row = _find(request, row.pk)
     context = {"task": row, "oob": True}
@@ -122,10 +122,6 @@ def _changed(request: UserRequest, row: Task) -> HttpResponse:
     answer["HX-Reswap"] = "none"
     answer["HX-Trigger"] = json.dumps({"close-dialog": {}, "task-changed": {"id": row.pk}})
     return answer
-
-
-def _is_htmx(request: UserRequest) -> bool:
-    return bool(getattr(request, "htmx", False))
 
 
 def _may(request: UserRequest, row: Task) -> dict[str, Any]:

@@ -34,8 +34,7 @@ _PARTS = {
 @login_required
 def tasks(request: UserRequest) -> HttpResponse:
     """The list, or the part of it that htmx asks for."""
-    target = getattr(request, "htmx").target or ""  # noqa: B009
-    template = _PARTS.get(target, "tasks/list.html")
+    template = _PARTS.get(request.htmx.target or "", "tasks/list.html")
     context = {"live_after": newest_event_id(), "keys": "list"}
     form = _filters(request)
     context["form"] = form
