@@ -73,16 +73,19 @@ def record_failure(
 
 
 def record_permissions(
-    source: Source, permissions: Mapping[str, Mapping[str, bool]], *, at: datetime
+    source: Source, permissions: Mapping[str, Mapping[str, bool]], *, version: str, at: datetime
 ) -> None:
-    """Keep what the token may do, as GET /access/permissions answers it: path → privilege → 1 or 0 (not inherited)."""
+    """Keep what the token may do and on which version (as in `9.2.11`); both change rarely and are read together.
+
+    `permissions` is as GET /access/permissions answers it: path → privilege → 1 or 0 (not inherited).
+    """
     plain = {path: {name: int(down) for name, down in held.items()} for path, held in permissions.items()}
-    has_changed = plain != source.permissions
+    has_changed = (plain, version) != (source.permissions, source.version)
     with transaction.atomic():
-        Source.objects.filter(pk=source.pk).update(permissions=plain, permissions_at=at)
+        Source.objects.filter(pk=source.pk).update(permissions=plain, permissions_at=at, version=version[:40])
         if has_changed:
             _tell(source, at)
-    source.permissions, source.permissions_at = plain, at
+    source.permissions, source.permissions_at, source.version = plain, at, version
 
 
 def record_cursor(node: Node, *, cursor: int, at: datetime) -> None:

@@ -27,8 +27,10 @@ class Grant(models.Model):
 
     class Meta:
         constraints: ClassVar = [
+            models.UniqueConstraint(fields=["user", "source", "role"], name="grant_once"),
+            # null differs from null in a unique index
             models.UniqueConstraint(
-                fields=["user", "source", "role"], name="grant_once", nulls_distinct=False
+                fields=["user", "role"], name="grant_once_on_all", condition=models.Q(source__isnull=True)
             ),
         ]
 

@@ -79,7 +79,8 @@ def _refresh_rights(visit: Visit, at: datetime, *, older_than: timedelta = caden
     last = visit.source.permissions_at
     if last is None or at - last >= older_than:
         rights: Permissions = visit.remote.fetch_permissions()
-        health.record_permissions(visit.source, rights.by_path, at=at)
+        version = visit.remote.fetch_version()
+        health.record_permissions(visit.source, rights.by_path, version=version.text, at=at)
 
 
 def _refresh_inventory(visit: Visit, at: datetime) -> None:

@@ -3,7 +3,7 @@
 from typing import Any, Literal, Protocol
 
 from tasks_app.sources.base import LogPage, TaskObservation
-from tasks_app.sources.proxmox.inventory import Node, Resource
+from tasks_app.sources.proxmox.inventory import Node, Resource, Version
 from tasks_app.sources.proxmox.permissions import Permissions
 from tasks_app.sources.proxmox.tasks import NodeTasks
 
@@ -13,6 +13,8 @@ class Remote(Protocol):
 
     @property
     def latency_seconds(self) -> float | None: ...
+
+    def fetch_version(self) -> Version: ...
 
     def fetch_permissions(self) -> Permissions: ...
 

@@ -205,7 +205,7 @@ def _note(source: Source, check: SourceCheck, actor: User | None) -> None:
         changed.append("version")
     source.save(update_fields=changed)
     if check.permissions is not None:
-        record_permissions(source, check.permissions.by_path, at=now())
+        record_permissions(source, check.permissions.by_path, version=source.version, at=now())
     record(
         Action.SOURCE_CHECK,
         actor=actor,

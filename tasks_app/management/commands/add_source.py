@@ -69,7 +69,9 @@ class Command(BaseCommand):
             raise CommandError("\n".join(words)) from None
         except (OperationalError, ProgrammingError) as error:
             reason = str(error).partition("\n")[0]
-            raise CommandError(f"The database is not ready ({reason}). Run manage.py migrate first.") from None
+            raise CommandError(
+                f"The database is not ready ({reason}). Run manage.py migrate first."
+            ) from None
         verb = "changed" if known is not None else "added"
         self.stdout.write(f"Source “{given.name}” {verb}. The portal visits it now.")
 

@@ -88,7 +88,7 @@ def test_rights_are_told_only_when_they_change():
     source = claimed()
     for held, count in [({"/": {"Sys.Audit": True}}, 1), ({"/": {"Sys.Audit": True}}, 1), ({"/": {}}, 2)]:
         source = Source.objects.get()
-        health.record_permissions(source, held, at=AT)
+        health.record_permissions(source, held, version="9.2.11", at=AT)
         assert events() == count
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks_app.sources.base import LogPage, RemoteLogLine, TaskObservation
 from tasks_app.sources.errors import SourceError, SourceRefused, SourceUnavailable
-from tasks_app.sources.proxmox import Node, NodeTasks, Permissions, Resource
+from tasks_app.sources.proxmox import Node, NodeTasks, Permissions, Resource, Version
 
 START = datetime(2026, 11, 20, 10, 0, 0, tzinfo=UTC)
 SLOTS = 25
@@ -96,6 +96,9 @@ class ScriptedRemote:
         return self.now
 
     # what the poller asks
+
+    def fetch_version(self) -> Version:
+        return Version("9.2.11", "9.2", 9)
 
     def fetch_permissions(self) -> Permissions:
         self._count("permissions")
