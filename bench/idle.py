@@ -108,11 +108,21 @@ def _role_of(process: psutil.Process) -> str:
         return "web"
     if " serve " in line:
         return "supervisor"
-    # Each cluster is a session of its own, whose first process has the name of the cluster in its title.
-    main = psutil.Process(os.getsid(process.pid))
-    cluster = "watch" if "watch" in " ".join(main.cmdline()) else "portal"
-    if process.pid == main.pid:
-        return f"workers {cluster}: main"
-    titles = {"monitor": "monitor", "pusher": "pusher", "processing": "worker", "idle": "worker"}
-    part = next((part for word, part in titles.items() if word in line), "sentinel")
-    return f"workers {cluster}: {part}"
+    # Titles overwrite the environment now and then; each cluster is a session of its own, so any member may tell.
+    session = os.getsid(process.pid)
+    cluster = _cluster_of(session) or _cluster_of(process.pid)
+    words = {
+        " monit": "monitor",
+        " pushe": "pusher",
+        " proce": "worker",
+        " idle": "worker",
+    }  # long ones are cut
+    part = next((part for word, part in words.items() if word in line), "sentinel")
+    return f"workers {cluster}: {'main' if process.pid == session else part}"
+
+
+def _cluster_of(pid: int) -> str:
+    try:
+        return psutil.Process(pid).environ().get("Q_CLUSTER_NAME", "")
+    except psutil.Error:
+        return ""
