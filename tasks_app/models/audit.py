@@ -32,7 +32,11 @@ class AuditEntry(models.Model):
     data = models.JSONField(default=dict)
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=["-at", "-id"], name="audit_newest")]
+        indexes: ClassVar = [
+            models.Index(fields=["-at", "-id"], name="audit_newest"),
+            # what was done to one task or source
+            models.Index(fields=["target_kind", "target_id", "-at"], name="audit_target"),
+        ]
         verbose_name_plural = "audit entries"
 
     def __str__(self) -> str:

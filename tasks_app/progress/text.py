@@ -13,7 +13,7 @@ def progress_text(
     step: str = "",
     usual: str = "",
 ) -> str:
-    """`62 % · 19.9 of 32.0 GiB · disk 1 of 2 · 110 MB/s · ~2 min left`; what is not known is left out.
+    """`62 % · disk 1 of 2 · 19.9 of 32.0 GiB · 110 MB/s · ~2 min left`; what is not known is left out.
 
     `step` is a part of the remote's own words; `usual` (see `estimate.format_usual`) stands where no percent is
     justified. "" when nothing is known.
@@ -21,10 +21,11 @@ def progress_text(
     parts = []
     if percent is not None:
         parts.append(f"{int(percent)} %")
-    if bytes_done is not None and bytes_total:
-        parts.append(format_share(min(bytes_done, bytes_total), bytes_total))
+    # The step first: where a job has several guests, the bytes are those of the current one.
     if step:
         parts.append(step if len(step) <= _STEP_CHARS else step[: _STEP_CHARS - 1] + "…")
+    if bytes_done is not None and bytes_total:
+        parts.append(format_share(min(bytes_done, bytes_total), bytes_total))
     if bytes_per_second is not None and bytes_per_second >= 1:
         parts.append(format_rate(bytes_per_second))
     if seconds_left is not None:

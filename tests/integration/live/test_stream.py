@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks_app.models import Grant, LogLine, Role, Task, TaskEvent
+from tasks_app.models import Grant, LogLine, Role, Task, TaskEvent, TaskLog
 from tasks_app.states import State
 from tests.factories import add_log, make_source, make_superuser, make_task, make_user
 from tests.integration.live.server import Stream, sign_in, wait_until
@@ -151,6 +151,7 @@ def test_a_line_that_is_far_too_long_is_left_to_the_page(web, admin_session):
 
 def test_the_poller_is_told_that_somebody_looks(web, admin_session):
     task, other, ended = make_task(), make_task(), make_task(state=State.COMPLETED)
+    TaskLog.objects.create(task=ended, is_complete=True)
     topics = f"task:{task.pk},task:{ended.pk}"
     Stream(web.port, topics, admin_session).wait_until_served()
     rows = Task.objects.in_bulk([task.pk, other.pk, ended.pk])

@@ -192,7 +192,9 @@ def role_of(process: psutil.Process) -> str:
         if doing[1].startswith("push"):
             return f"{cluster}:pusher"
         # In the watch cluster only the loops are inside a job for longer than an instant.
-        return f"{cluster}:loop" if cluster == "watch" and doing[1].startswith("proc") else f"{cluster}:worker"
+        return (
+            f"{cluster}:loop" if cluster == "watch" and doing[1].startswith("proc") else f"{cluster}:worker"
+        )
     except psutil.Error:
         return "ended"
 
