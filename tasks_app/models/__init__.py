@@ -2,26 +2,38 @@
 
 from tasks_app.models.access import Grant, Role, SetupToken
 from tasks_app.models.audit import AuditEntry
+from tasks_app.models.catalog import CatalogItem
 from tasks_app.models.event import TaskEvent
 from tasks_app.models.log import LogChunk, LogLine, TaskLog
+from tasks_app.models.machine import Machine, Stage
+from tasks_app.models.order import Order
 from tasks_app.models.polling import WatchSlot
 from tasks_app.models.source import Guest, Node, Source
 from tasks_app.models.submission import Submission
 from tasks_app.models.task import Task
+from tasks_app.models.team import Notice, Profile, Team, TimeLimit
 
 __all__ = [
     "AuditEntry",
+    "CatalogItem",
     "Grant",
     "Guest",
     "LogChunk",
     "LogLine",
+    "Machine",
     "Node",
+    "Notice",
+    "Order",
+    "Profile",
     "Role",
     "SetupToken",
     "Source",
+    "Stage",
     "Submission",
     "Task",
     "TaskEvent",
     "TaskLog",
+    "Team",
+    "TimeLimit",
     "WatchSlot",
 ]

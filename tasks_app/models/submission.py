@@ -49,6 +49,12 @@ class Submission(models.Model):
         REBOOT = "reboot", "Reboot"
         SNAPSHOT = "snapshot", "Snapshot"
         CLONE = "clone", "Clone"
+        CREATE = "create", "Create"
+        CONFIGURE = "configure", "Configure"
+        RESIZE = "resize", "Grow disk"
+        ROLLBACK = "rollback", "Roll back"
+        BACKUP = "backup", "Back up"
+        DELETE = "delete", "Delete"
 
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="submissions")
     action = models.CharField(max_length=20, choices=Action.choices)
@@ -57,7 +63,12 @@ class Submission(models.Model):
     vmid = models.PositiveIntegerField()
     guest_name = models.CharField(max_length=400, blank=True)
     parameters = models.JSONField(default=dict)  # what will be sent besides node and vmid
-    new_vmid = models.PositiveIntegerField(null=True)  # reserved for a clone
+    new_vmid = models.PositiveIntegerField(null=True)  # reserved for a clone or a new container
+    # the machine it makes or works on; a step of its pipeline when `step` says which
+    machine = models.ForeignKey(
+        "tasks_app.Machine", on_delete=models.SET_NULL, null=True, related_name="submissions"
+    )
+    step = models.CharField(max_length=12, blank=True)
 
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
