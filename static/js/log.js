@@ -15,7 +15,7 @@ function arrived(from, to) {
 document.addEventListener("live:log", async ({ detail }) => {
   if (String(detail.id) !== box.dataset.task) return;
   const known = log.total;
-  if (detail.lines.length && detail.kinds?.length === detail.lines.length && detail.first <= known + 1) {
+  if (detail.lines.length && detail.first <= known + 1) {
     keep(detail.lines.map((text, at) => ({ n: detail.first + at, text, kind: detail.kinds[at] })));
     arrived(known, detail.total);
   } else {

@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Left
 
 from tasks_app.models import LogLine, Task
+from tasks_app.progress.logtext import shown_kind, shown_text
 
 # A page that lacks more asks the log's own address, which answers in pieces.
 MAX_LINES = 500
@@ -27,7 +28,7 @@ class LogTail:
         self._sent = {pk: total for pk, total in self._sent.items() if pk in task_ids}
 
     def read(self, tasks: list[Task]) -> dict[int, dict[str, object]]:
-        """`{"id", "first", "lines", "total"}` of each task, keyed by it.
+        """`{"id", "first", "lines", "kinds", "total"}` of each task, keyed by it; texts and kinds as pages show them.
 
         The last line that was sent comes again: it may have been incomplete. `lines` is empty when they are too
         many, too long, or already packed away; `total` then tells the page to fetch them.
@@ -44,12 +45,18 @@ class LogTail:
         for task in tasks:
             first, rows = firsts[task.pk], found.get(task.pk, [])
             total = max(task.log_total, rows[-1][0] if rows else 0)
-            lines = [text for _, text in rows]
+            texts = [text for _, text in rows]
             is_whole = [number for number, _ in rows] == list(range(first, total + 1))
-            if not is_whole or len(lines) > MAX_LINES + 1 or sum(map(len, lines)) > MAX_CHARACTERS:
-                lines = []
+            if not is_whole or len(texts) > MAX_LINES + 1 or sum(map(len, texts)) > MAX_CHARACTERS:
+                texts = []
             self._sent[task.pk] = total
-            result[task.pk] = {"id": task.pk, "first": first, "lines": lines, "total": total}
+            result[task.pk] = {
+                "id": task.pk,
+                "first": first,
+                "lines": [shown_text(text) for text in texts],
+                "kinds": [shown_kind(text) for text in texts],
+                "total": total,
+            }
         return result
 
 

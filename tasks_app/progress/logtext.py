@@ -9,6 +9,7 @@ LineKind = Literal["progress", "error", "warning", "end", "normal"]
 
 # Longer than any line that means something to us; the rest of a longer one is only shown, never searched.
 SEARCHED_CHARS = 16_384
+SHOWN_CHARS = 5000  # of one line on a page; lines of 300,000 characters exist, the download has them whole
 
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-9:;<=>?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-~])?"
@@ -71,3 +72,17 @@ def line_kind(text: str) -> LineKind:
     if _ERROR.match(line) and "0 errors" not in line:
         return "error"
     return "normal"
+
+
+def shown_text(text: str) -> str:
+    """A line as pages show it: printable and bounded."""
+    line = printable(text)
+    if len(line) <= SHOWN_CHARS:
+        return line
+    return f"{line[:SHOWN_CHARS]} … ({len(line):,} characters; the download has them all)"
+
+
+def shown_kind(text: str) -> LineKind:
+    """Its kind for tint and folding; the last line of a failed task is an error too."""
+    kind = line_kind(text)
+    return "error" if kind == "end" and "TASK ERROR" in text else kind

@@ -15,28 +15,20 @@ from tasks_app.audit.recorder import record
 from tasks_app.forms.tasks import LogForm
 from tasks_app.ingest.logs import read_lines
 from tasks_app.models import Task, TaskLog
-from tasks_app.progress.logtext import LineKind, line_kind, printable
+from tasks_app.progress.logtext import printable, shown_kind, shown_text
 from tasks_app.views.requests import UserRequest
 
 READ_LINES = 2000  # of a long log at a time
 MAX_HITS = 2000  # more cannot be stepped through
-SHOWN_CHARS = 5000  # of one line; lines of 300,000 characters exist, the download has them whole
 _FINAL_ERRORS_SECONDS = 3600
 
 
 def shown_lines(task: Task, after: int, limit: int) -> list[dict[str, Any]]:
     """Lines as the page shows them: `n` number, `text` printable and bounded, `kind` for tint and folding."""
     return [
-        {"n": number, "text": _shown(text), "kind": _kind(text)}
+        {"n": number, "text": shown_text(text), "kind": shown_kind(text)}
         for number, text in read_lines(task, after, limit)
     ]
-
-
-def _shown(text: str) -> str:
-    line = printable(text)
-    if len(line) <= SHOWN_CHARS:
-        return line
-    return f"{line[:SHOWN_CHARS]} … ({len(line):,} characters; the download has them all)"
 
 
 def _log_task(request: UserRequest, task_id: int) -> Task:
@@ -103,16 +95,10 @@ def _errors(task: Task) -> dict[str, Any]:
     key = f"log-errors-{task.pk}-{task.log_total}"
     known: dict[str, Any] | None = cache.get(key)
     if known is None:
-        numbers = [number for number, text in _all_lines(task) if _kind(text) == "error"]
+        numbers = [number for number, text in _all_lines(task) if shown_kind(text) == "error"]
         known = {"count": len(numbers), "lines": numbers[:MAX_HITS]}
         cache.set(key, known, _FINAL_ERRORS_SECONDS)
     return known
-
-
-def _kind(text: str) -> LineKind:
-    """The kind for tint and folding; the last line of a failed task is an error too."""
-    kind = line_kind(text)
-    return "error" if kind == "end" and "TASK ERROR" in text else kind
 
 
 def log_note(task: Task) -> str:

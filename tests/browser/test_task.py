@@ -52,6 +52,15 @@ def test_log_of_a_running_task_is_followed(open_page: Open) -> None:
     assert view(page).evaluate(AT_END)
 
 
+def test_new_lines_cost_the_server_no_request(open_page: Open) -> None:
+    page, task = open_running(open_page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    log_more(task, "INFO: a new one", "TASK ERROR: it broke")
+    expect(page.locator("#L102")).to_have_attribute("data-kind", "error")
+    assert asked == []
+
+
 def test_scrolling_up_lets_go_and_the_pill_leads_back(open_page: Open) -> None:
     page, task = open_running(open_page)
     view(page).hover()

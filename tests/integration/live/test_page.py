@@ -156,7 +156,9 @@ def test_what_only_some_pages_understand_is_passed_on(opened):
     opened.tell(Kind.NEW)
     opened.wait_for("notes.some(([name]) => name === 'changed')")
     pk = opened.task.pk
-    assert opened.notes("log") == [{"id": pk, "first": 1, "lines": ["<b>one</b>"], "total": 1}]
+    assert opened.notes("log") == [
+        {"id": pk, "first": 1, "lines": ["<b>one</b>"], "kinds": ["normal"], "total": 1}
+    ]
     assert opened.notes("new") == [{"id": pk}]
     assert opened.notes("changed") == [{"source": opened.task.source_id}]
 

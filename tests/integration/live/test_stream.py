@@ -124,9 +124,19 @@ def test_log_lines_follow_each_other_and_the_last_one_comes_again(web, admin_ses
     tell(task, Kind.LOG)
     stream.read_until(lambda s: len(s.frames) == 2)
     assert [frame.json for frame in stream.frames] == [
-        {"id": task.pk, "first": 1, "lines": ["first", "seco"], "total": 2},
-        {"id": task.pk, "first": 2, "lines": ["second", "third"], "total": 3},
+        {"id": task.pk, "first": 1, "lines": ["first", "seco"], "kinds": ["normal"] * 2, "total": 2},
+        {"id": task.pk, "first": 2, "lines": ["second", "third"], "kinds": ["normal"] * 2, "total": 3},
     ]
+
+
+def test_log_lines_come_printable_and_with_their_kinds(web, admin_session):
+    task = make_task()
+    add_log(task, "\x1b[1mINFO\x1b[0m: a\rtransferred 1.0 GiB of 2.0 GiB (50.00%)", "TASK ERROR: no space")
+    stream = Stream(web.port, f"task:{task.pk}", admin_session).wait_until_served()
+    tell(task, Kind.LOG)
+    said = one_frame(stream).json
+    assert said["lines"] == ["transferred 1.0 GiB of 2.0 GiB (50.00%)", "TASK ERROR: no space"]
+    assert said["kinds"] == ["progress", "error"]
 
 
 def test_too_many_new_lines_are_left_to_the_page(web, admin_session):
@@ -138,7 +148,7 @@ def test_too_many_new_lines_are_left_to_the_page(web, admin_session):
     add_log(task, *(f"line {number}" for number in range(600)))
     tell(task, Kind.LOG)
     stream.read_until(lambda s: len(s.frames) == 2)
-    assert stream.frames[1].json == {"id": task.pk, "first": 1, "lines": [], "total": 601}
+    assert stream.frames[1].json == {"id": task.pk, "first": 1, "lines": [], "kinds": [], "total": 601}
 
 
 def test_a_line_that_is_far_too_long_is_left_to_the_page(web, admin_session):
@@ -146,7 +156,7 @@ def test_a_line_that_is_far_too_long_is_left_to_the_page(web, admin_session):
     add_log(task, "x" * 300_000)
     stream = Stream(web.port, f"task:{task.pk}", admin_session).wait_until_served()
     tell(task, Kind.LOG)
-    assert one_frame(stream).json == {"id": task.pk, "first": 1, "lines": [], "total": 1}
+    assert one_frame(stream).json == {"id": task.pk, "first": 1, "lines": [], "kinds": [], "total": 1}
 
 
 def test_the_poller_is_told_that_somebody_looks(web, admin_session):
