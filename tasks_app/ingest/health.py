@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Case, F, Value, When
 
 from tasks_app.ingest.events import Events
-from tasks_app.ingest.text import storable
+from tasks_app.ingest.text import storable, storable_json
 from tasks_app.models import Node, Source, TaskEvent
 from tasks_app.sources.errors import SourceError
 
@@ -79,10 +79,13 @@ def record_permissions(
 
     `permissions` is as GET /access/permissions answers it: path → privilege → 1 or 0 (not inherited).
     """
-    plain = {path: {name: int(down) for name, down in held.items()} for path, held in permissions.items()}
+    plain = storable_json(
+        {path: {name: int(down) for name, down in held.items()} for path, held in permissions.items()}
+    )
+    version = storable(version)[:40]
     has_changed = (plain, version) != (source.permissions, source.version)
     with transaction.atomic():
-        Source.objects.filter(pk=source.pk).update(permissions=plain, permissions_at=at, version=version[:40])
+        Source.objects.filter(pk=source.pk).update(permissions=plain, permissions_at=at, version=version)
         if has_changed:
             _tell(source, at)
     source.permissions, source.permissions_at, source.version = plain, at, version

@@ -25,7 +25,7 @@ _FIELDS = (
 def store_nodes(source: Source, nodes: Sequence[RemoteNode], *, at: datetime) -> None:
     """Add and update nodes; one that left the cluster is shown as unknown."""
     rows = {row.name: row for row in Node.objects.filter(source=source)}
-    status = {n.name: "online" if n.online else "offline" for n in nodes if len(n.name) <= 100}
+    status = {storable(n.name): "online" if n.online else "offline" for n in nodes if len(n.name) <= 100}
     with transaction.atomic():
         for name, word in status.items():
             row = rows.get(name)
@@ -84,7 +84,7 @@ def _guest(source: Source, resource: Resource, at: datetime) -> Guest | None:
         is_template=resource.template,
         max_memory=_size(resource.maxmem),
         max_disk=_size(resource.maxdisk),
-        cores=resource.maxcpu or None,
+        cores=_size(resource.maxcpu),
         seen_at=at,
     )
 

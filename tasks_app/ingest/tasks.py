@@ -203,6 +203,8 @@ def _complaint(seen: TaskObservation) -> str:
         text = getattr(seen, name)
         if not isinstance(text, str) or len(text) > limit:
             return f"{name} has no text of at most {limit} characters"
+    if len(seen.remote_id.encode("utf-8", "replace")) > _LIMITS["remote_id"]:
+        return "the UPID is longer than any file name"  # PostgreSQL's unique index takes 2,704 bytes
     if "\0" in seen.remote_id + seen.node + seen.type:
         return "NUL in an identifier"
     if not isinstance(seen.started_at, datetime) or seen.started_at.tzinfo is None:

@@ -1,5 +1,6 @@
 """Makes text of a remote storable in every database, losing nothing that can be shown."""
 
+from math import isfinite
 from typing import Any
 
 from tasks_app.sources.encoding import replace_lone_surrogates
@@ -17,11 +18,13 @@ def storable(text: str) -> str:
 
 
 def storable_json(value: Any) -> Any:
-    """The same for every text in a JSON value."""
+    """The same for every text in a JSON value. NaN and infinity, which no database takes for JSON, become null."""
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, list):
         return [storable_json(item) for item in value]
     if isinstance(value, dict):
         return {storable(str(key)): storable_json(item) for key, item in value.items()}
+    if isinstance(value, float) and not isfinite(value):
+        return None
     return value

@@ -14,6 +14,7 @@ from tasks_app.audit.actions import Action
 from tasks_app.audit.recorder import record
 from tasks_app.errors import InvalidInput, SourcePaused
 from tasks_app.ingest.health import record_permissions
+from tasks_app.ingest.text import storable
 from tasks_app.models import AuditEntry, Source, Task, TaskEvent
 from tasks_app.services.source_input import check_addresses, check_name, check_pins, check_token
 from tasks_app.sources.errors import SourceError
@@ -201,7 +202,7 @@ def _note(source: Source, check: SourceCheck, actor: User | None) -> None:
     source.next_pass_at = now()
     changed = ["next_pass_at"]
     if check.version is not None:
-        source.version = check.version.text[:40]
+        source.version = storable(check.version.text)[:40]
         changed.append("version")
     source.save(update_fields=changed)
     if check.permissions is not None:

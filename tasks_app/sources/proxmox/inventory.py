@@ -131,7 +131,7 @@ def _parse_rows(data: object, parse: Callable[[dict[str, object]], T], what: str
     for row in data:
         try:
             parsed.append(parse(row))
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError):
             continue
     if len(parsed) < len(data):
         logger.warning("unreadable rows were left out what=%s count=%d", what, len(data) - len(parsed))

@@ -16,6 +16,10 @@ _UPID = re.compile(
     r"UPID:(?P<node>[A-Za-z0-9][A-Za-z0-9\-]*):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:(?P<start>[0-9A-Fa-f]{8})"
     r":(?P<type>[^:\s/]+):(?P<id>[^:\s/]*):(?P<user>[^:\s/]+):"
 )
+_LATEST_SECONDS = 2**32
+"""What a UPID can say (the year 2106). Later times are made up, and no time zone can show the year 9999."""
+MAX_TEXT_CHARACTERS = 20_000
+"""Of one field; the longest honest exit text seen had 3,000."""
 _EMPTY_LOG = "no content"
 _MISSING_LOG = "unable to open file - "
 
@@ -91,10 +95,13 @@ def parse_log(data: object, total: object, *, after: int) -> LogPage:
 
 
 def parse_text(value: object) -> str:
-    """A scalar as text, repaired and without NUL, which no database field takes. "" for anything else."""
+    """A scalar as text, repaired, cut at MAX_TEXT_CHARACTERS and without NUL, which no database field takes.
+
+    "" for anything else.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
-    return repair_text(str(value)).replace("\0", "\ufffd")
+    return repair_text(str(value)[:MAX_TEXT_CHARACTERS]).replace("\0", "\ufffd")
 
 
 def parse_int(value: object) -> int | None:
@@ -112,6 +119,8 @@ def parse_int(value: object) -> int | None:
 def _parse_row(data: object) -> TaskObservation:
     row = _require_row(data)
     ended = parse_int(row.get("endtime"))
+    if ended is not None and not 0 <= ended < _LATEST_SECONDS:
+        raise ValueError("not a time")
     status = parse_text(row.get("status"))
     running = not ended and status.lower() in ("", "running")
     return _build(
@@ -136,7 +145,6 @@ def _build(
     parts = _UPID.fullmatch(upid) if isinstance(upid, str) and upid.isprintable() else None
     if upid is None or parts is None:
         raise ValueError("not a UPID")
-    started = parse_int(row.get("starttime")) or int(parts["start"], 16)
     user, _, token = parts["user"].partition("!")
     return TaskObservation(
         remote_id=upid,
@@ -145,7 +153,7 @@ def _build(
         object_id=parts["id"],
         user=user,
         token=token,
-        started_at=datetime.fromtimestamp(started, UTC),
+        started_at=datetime.fromtimestamp(int(parts["start"], 16), UTC),
         running=running,
         ended_at=ended_at,
         exit_text=exit_text,

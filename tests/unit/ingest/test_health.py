@@ -141,3 +141,21 @@ def test_the_cursor_of_a_node_never_goes_back():
     node.refresh_from_db()
     assert node.cursor == 100
     assert node.first_synced_at == AT
+
+
+def test_rights_and_nodes_that_no_database_would_take_are_made_storable():
+    source = make_source()
+    health.record_permissions(source, {"/po\0ol": {"VM\0": True}}, version="9\0.2" * 40, at=AT)
+    store_nodes(source, [RemoteNode("pv\0e", True, 1, "")], at=AT)
+    source.refresh_from_db()
+    assert source.permissions == {"/po\ufffdol": {"VM\ufffd": 1}}
+    assert source.version.startswith("9\ufffd.2")
+    assert Node.objects.get().name == "pv\ufffde"
+
+
+def test_a_guest_with_absurd_numbers_is_kept_without_them():
+    source = make_source()
+    absurd = {"maxcpu": 10**400, "maxmem": 10**400, "maxdisk": -5}
+    store_guests(source, [Resource(id="qemu/100", type="qemu", node="pve1", vmid=100, **absurd)], at=AT)
+    guest = Guest.objects.get()
+    assert (guest.cores, guest.max_memory, guest.max_disk) == (None, None, None)

@@ -253,3 +253,16 @@ def test_overdue_is_a_sign_set_once_and_no_state():
     task.refresh_from_db()
     assert (task.overdue_since, task.state) == (AT, State.PROCESSING)
     assert mark_overdue(source, [task], at=AT) == 0
+
+
+def test_numbers_that_are_no_json_become_null():
+    source = make_source()
+    ingest(source, seen(raw={"cpu": float("nan"), "max": float("inf"), "pid": 7}))
+    assert Task.objects.get().raw == {"cpu": None, "max": None, "pid": 7}
+
+
+def test_a_upid_longer_than_any_file_name_spoils_nothing():
+    source = make_source()
+    long = seen(2, object_id="😀" * 300)
+    result = ingest(source, seen(1), long, replace(long, remote_id=long.remote_id + "x" * 2000))
+    assert (len(result.new_pks), result.skipped) == (1, 2)

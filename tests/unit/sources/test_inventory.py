@@ -107,3 +107,8 @@ def test_volumes_of_a_container_leave_out_bind_mounts():
         "mp2": "local:501/x.subvol,mp=/x,size=0T",
     }
     assert disk_sizes(config) == {"rootfs": 4 * GIB, "mp0": 8 * GIB}
+
+
+def test_a_row_with_a_number_beyond_all_bounds_is_left_out():
+    rows = [{"id": "qemu/1", "type": "qemu", "cpu": 10**400}, {"id": "qemu/2", "type": "qemu", "cpu": 0.5}]
+    assert [row.id for row in parse_resources(rows)] == ["qemu/2"]

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tasks_app.sources.errors import SourceUnavailable
-from tasks_app.sources.proxmox.tasks import parse_log, parse_task_rows, parse_task_status
+from tasks_app.sources.proxmox.tasks import MAX_TEXT_CHARACTERS, parse_log, parse_task_rows, parse_task_status
 from tests.unit.sources.recorded import load_body
 
 RUNNING = "UPID:pve1:00000184:0004BC46:6B0007A1:qmclone:100:ops@pve!t1:"
@@ -83,8 +83,9 @@ def test_a_task_that_is_in_twice_is_given_once_and_finished():
         {"upid": None},
         {"upid": "UPID:garbage"},
         {"upid": RUNNING + "x"},
-        {"upid": RUNNING, "starttime": 10**30},
         {"upid": RUNNING, "endtime": 10**18},
+        {"upid": RUNNING, "endtime": 253402300799},  # the year 9999, which no zone east of Greenwich can show
+        {"upid": RUNNING, "endtime": -62135596800},
         {"upid": RUNNING.replace("pve1", "pv\0e")},
     ],
 )
@@ -92,6 +93,18 @@ def test_a_malformed_row_is_left_out_and_counted(row, caplog):
     (task,) = parse_task_rows([row, load_body(140)["data"][0]])
     assert task.remote_id == RUNNING
     assert "count=1 of=2" in caplog.text
+
+
+@pytest.mark.parametrize("start", [None, [], "soon", -1, 253402300799, 10**30])
+def test_the_start_is_what_the_upid_says(start):
+    (task,) = parse_task_rows([{"upid": RUNNING, "starttime": start}])
+    assert task.started_at == datetime.fromtimestamp(0x6B0007A1, UTC)
+
+
+def test_a_text_of_ten_megabytes_is_cut():
+    (task,) = parse_task_rows([{"upid": RUNNING, "endtime": 1795164076, "status": "x" * 10_000_000}])
+    assert task.exit_text == "x" * MAX_TEXT_CHARACTERS
+    assert len(task.raw["status"]) == MAX_TEXT_CHARACTERS
 
 
 @pytest.mark.parametrize("data", [None, {}, "x", 3])
