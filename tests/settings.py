@@ -16,10 +16,13 @@ if "PORTAL_DATA_DIR" not in os.environ:
 else:
     from portal.settings import *  # noqa: F403
 
-from portal.settings import DATA_DIR, DATABASES, STORAGES
+from portal.settings import DATA_DIR, DATABASES, Q_CLUSTER, STORAGES
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 if "sqlite3" in DATABASES["default"]["ENGINE"]:
     # A file, as in real life: an in-memory database shares its cache between threads and locks otherwise.
     DATABASES["default"]["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}
+# Tests read their jobs from the table; processes that tests start put theirs where the portal does.
+Q_CLUSTER.pop("redis", None)
+Q_CLUSTER["orm"] = "default"

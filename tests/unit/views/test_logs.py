@@ -81,7 +81,7 @@ def test_error_lines_are_found(viewer: Client) -> None:
 
 def test_control_characters_do_not_reach_the_page(viewer: Client) -> None:
     task = make_task()
-    add_log(task, "\x1b[31mred\x1b[0m\x00 50%\r 100%")
+    add_log(task, "\x1b[31mred\x1b[0m\x07 50%\r 100%")
     line = viewer.get(f"/tasks/{task.pk}/log", headers=JSON).json()["lines"][0]
     assert line["text"] == " 100%"
 

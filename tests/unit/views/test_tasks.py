@@ -156,7 +156,7 @@ def test_hostile_names_are_text() -> None:
         object_name="<script>alert(1)</script>\x1b[31m",
         node="<img src=x>",
         remote_user='"><b>@pve',
-        error_line="<i>\x00",
+        error_line="<i>\x07",
         exit_text="<u>",
         state="failed",
     )
@@ -164,7 +164,7 @@ def test_hostile_names_are_text() -> None:
     client = signed_in(make_superuser())
     for address in ("/", "/tasks/", f"/tasks/{task.pk}/", f"/tasks/{task.pk}/log"):
         text = client.get(address).text
-        for part in ("<script>alert", "<img src=x", '"><b>', "<i>", "<u>", "\x1b", "\x00"):
+        for part in ("<script>alert", "<img src=x", '"><b>', "<i>", "<u>", "\x1b", "\x07"):
             assert part not in text, (address, part)
 
 
