@@ -4,11 +4,23 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.utils.timezone import now
 
 from tasks_app import connections
-from tasks_app.models import Grant, Guest, LogLine, Role, Source, Task
+from tasks_app.models import (
+    CatalogItem,
+    Grant,
+    Guest,
+    LogLine,
+    Machine,
+    Order,
+    Role,
+    Source,
+    Stage,
+    Task,
+    Team,
+)
 from tasks_app.states import State
 
 _numbers = itertools.count(1)
@@ -109,3 +121,96 @@ def add_log(task: Task, *texts: str) -> None:
     )
     task.log_total += len(texts)
     task.save(update_fields=["log_total"])
+
+
+def make_team(
+    *members: User, admins: tuple[User, ...] = (), items: tuple[CatalogItem, ...] = (), **fields: Any
+) -> Team:
+    """A team without limits; `admins` are members too. `name` is the group's."""
+    number = next(_numbers)
+    group = Group.objects.create(name=fields.pop("name", f"Team {number}"))
+    group.user_set.add(*members, *admins)
+    team = Team.objects.create(group=group, **({"slug": f"team-{number}"} | fields))
+    team.admins.add(*admins)
+    team.items.add(*items)
+    return team
+
+
+def make_item(source: Source | None = None, **fields: Any) -> CatalogItem:
+    """A full clone of the VM template 9000 with one size; of no team, and without the guest row of its template."""
+    number = next(_numbers)
+    defaults: dict[str, Any] = {
+        "kind": CatalogItem.Kind.QEMU_CLONE,
+        "vmid": 9000,
+        "slug": f"item-{number}",
+        "title": f"Item {number}",
+        "sizes": [{"key": "S", "label": "Small", "cores": 1, "memory_mb": 1024, "disk_gb": 0}],
+        "disk_key": "scsi0",
+        "template_disk_gb": 8,
+        "template_disks_gb": 8,
+    }
+    return CatalogItem.objects.create(source=source or make_source(), **(defaults | fields))
+
+
+def make_order(team: Team | None = None, *, item: CatalogItem | None = None, **fields: Any) -> Order:
+    """An order without machines that needed no approval; `actor` is its only person."""
+    number = next(_numbers)
+    item = item or make_item(fields.pop("source", None))
+    actor = fields.pop("actor", None) or make_user()
+    team = team or make_team(actor, items=(item,))
+    defaults: dict[str, Any] = {
+        "source": item.source,
+        "title": f"order-{number}",
+        "actor_name": actor.get_username(),
+        "idempotency_key": f"order-{number}",
+        "size": "S",
+    }
+    return Order.objects.create(team=team, item=item, actor=actor, **(defaults | fields))
+
+
+def make_machine(order: Order | None = None, *, has_guest: bool = True, **fields: Any) -> Machine:
+    """A ready machine of the order's actor that runs as a guest of its source; another `stage` makes no guest.
+
+    `owner`, `team`, `item` and `source` may be given instead of an order.
+    """
+    number = next(_numbers)
+    if order is None:
+        source, item = fields.pop("source", None), fields.pop("item", None)
+        order = make_order(
+            fields.pop("team", None), item=item or make_item(source), actor=fields.get("owner")
+        )
+    owner = fields.pop("owner", order.actor)
+    stage = fields.get("stage", Stage.READY)
+    is_there = stage == Stage.READY
+    defaults: dict[str, Any] = {
+        "owner_name": owner.get_username() if owner else "",
+        "position": order.machines.count() + 1,
+        "name": f"vm-{number}",
+        "kind": order.item.guest_kind if order.item else Guest.QEMU,
+        "vmid": 20_000 + number if is_there else None,
+        "node": "pve1",
+        "cores": 1,
+        "memory_mb": 1024,
+        "disk_gb": 8,
+        "stage": stage,
+        "exists": is_there,
+        "ready_at": now() if is_there else None,
+        "ended_at": now() if stage in (Stage.CANCELLED, Stage.REJECTED, Stage.GONE) else None,
+    }
+    machine = Machine.objects.create(
+        order=order,
+        source=order.source,
+        team=order.team,
+        item=order.item,
+        owner=owner,
+        **(defaults | fields),
+    )
+    if has_guest and is_there and machine.vmid is not None:
+        make_guest(
+            order.source,
+            vmid=machine.vmid,
+            kind=machine.kind,
+            name=machine.name,
+            node=machine.node,
+        )
+    return machine
