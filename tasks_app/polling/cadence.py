@@ -82,8 +82,8 @@ SUCCESSOR = timedelta(seconds=5)
 """How long an enqueued loop may take to start before it is enqueued again."""
 TICK_SECONDS = 0.2
 """Between looks for due sources: what the wait adds to the detection of an end."""
-STANDBY_TICK_SECONDS = 0.5
-"""The same while another slot leads."""
+STANDBY_TICK_SECONDS = 0.3
+"""The same while another slot leads: what a change of leaders adds to the detection of an end."""
 LOOK_AFTER_SECONDS = 2.0
 """Between a loop's looks at the other slots: a killed neighbour is enqueued again within this and its lease."""
 ERRANDS_SECONDS = 3.0

@@ -50,7 +50,6 @@ def run_slice(slot: int) -> None:
     try:
         WatchLoop(slot, owner, stop=_stop).run(seconds)
     finally:
-        slots.release(slot, owner)
         if not _stop.is_set():
             slots.enqueue_free(now())
 
@@ -100,6 +99,8 @@ class WatchLoop:
                 if self._is_leading and time.monotonic() >= next_errands:
                     next_errands = time.monotonic() + cadence.ERRANDS_SECONDS
                     enqueue_errands(now())
+                if not self._is_leading:  # a leader that ends gives way between two renewals
+                    self._is_leading = slots.leads(self.slot, now())
                 self._visit_due()
                 self._stop.wait(cadence.TICK_SECONDS if self._is_leading else cadence.STANDBY_TICK_SECONDS)
         finally:
@@ -140,7 +141,12 @@ class WatchLoop:
         return self._ended.is_set() or self._stop.is_set() or source_pk in self._lost
 
     def _finish(self) -> None:
-        """Passes stop between two requests; one that hangs is left to its daemon thread, without its lease."""
+        """Passes stop between two requests; one that hangs is left to its daemon thread, without its lease.
+
+        The slot is given back first: the standby leads from its next tick on, while our passes still hold their
+        sources.
+        """
+        slots.release(self.slot, self.owner)
         self._ended.set()
         self._pool.close(0.6)
         leases.release_all(self.owner)
