@@ -13,11 +13,33 @@ pytestmark = pytest.mark.django_db
 SEE, CANCEL, START, ACKNOWLEDGE = Verb.SEE, Verb.CANCEL, Verb.START, Verb.ACKNOWLEDGE
 EXPECTED = {
     Role.VIEWER: {SEE},
-    Role.OPERATOR: {SEE, CANCEL, START, ACKNOWLEDGE},
-    Role.AUDITOR: {SEE, Verb.SEE_AUDIT},
-    Role.ADMIN: {SEE, CANCEL, START, ACKNOWLEDGE, Verb.MANAGE_SOURCE, Verb.SEE_AUDIT},
+    Role.OPERATOR: {SEE, CANCEL, START, ACKNOWLEDGE, Verb.USE_MACHINE},
+    Role.AUDITOR: {SEE, Verb.SEE_AUDIT, Verb.SEE_ITEM},
+    Role.ADMIN: {
+        SEE,
+        CANCEL,
+        START,
+        ACKNOWLEDGE,
+        Verb.MANAGE_SOURCE,
+        Verb.SEE_AUDIT,
+        Verb.USE_MACHINE,
+        Verb.SEE_ITEM,
+        Verb.MANAGE_ITEM,
+    },
 }
-WHOLE_PORTAL = {Verb.ADD_SOURCE, Verb.MANAGE_PEOPLE}
+WHOLE_PORTAL: dict[Role, set[Verb]] = {
+    Role.VIEWER: set(),
+    Role.OPERATOR: set(),
+    Role.AUDITOR: {Verb.SEE_TEAM},
+    Role.ADMIN: {
+        Verb.ADD_SOURCE,
+        Verb.MANAGE_PEOPLE,
+        Verb.APPROVE,
+        Verb.SEE_TEAM,
+        Verb.MANAGE_TEAM,
+        Verb.SET_UP_TEAM,
+    },
+}
 
 
 @pytest.mark.parametrize("verb", Verb)
@@ -33,7 +55,7 @@ def test_a_role_on_one_source(role, verb):
 @pytest.mark.parametrize("role", Role)
 def test_a_role_on_all_sources(role, verb):
     person = make_user(role)
-    expected = EXPECTED[role] | (WHOLE_PORTAL if role == Role.ADMIN else set())
+    expected = EXPECTED[role] | WHOLE_PORTAL[role]
     assert can(person, verb, make_source()) == (verb in expected)
     assert can(person, verb) == (verb in expected)
 
