@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from portal.supervisor.child import Child, stop_all
+from portal.supervisor.child import Child
 from portal.supervisor.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -50,18 +50,12 @@ class Supervisor:
         self._web_answered_at = time.monotonic()
 
     def run(self) -> None:
-        """Block until stopped; on return no process of ours is left."""
+        """Block until a signal comes. The caller stops the children."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
-        try:
-            for child in self.children:
-                if not child.is_running:
-                    child.start()
-            while not self._stopping:
-                self._look_after()
-                time.sleep(TICK_SECONDS)
-        finally:
-            stop_all(self.children, within_seconds=STOP_WITHIN_SECONDS)
+        while not self._stopping:
+            self._look_after()
+            time.sleep(TICK_SECONDS)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stopping:

@@ -16,8 +16,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
 from portal.supervisor import demo
-from portal.supervisor.child import Child
-from portal.supervisor.core import Supervisor, answers, say
+from portal.supervisor.child import Child, stop_all
+from portal.supervisor.core import STOP_WITHIN_SECONDS, Supervisor, answers, say
 from tasks_app import queue
 from tasks_app.polling import watch
 from tasks_app.services import setup
@@ -45,26 +45,28 @@ class Command(BaseCommand):
         host, port = options["host"], options["port"]
         lock = _lock(settings.DATA_DIR / "serve.lock")
         _check_port(host, port)
-        _prepare()
-        demo_child = (
-            demo.prepare(settings.DATA_DIR / "demo", options["demo_time_scale"]) if options["demo"] else None
-        )
-        if demo_child is not None:
-            demo_child.start()
-            demo.connect(settings.DATA_DIR / "demo")
-        else:
-            demo.disconnect()
-        watch.ensure_watchers()
-        queue.enqueue(queue.Job.PICK_UP)
-        children = [*([demo_child] if demo_child else []), *_children(host, port)]
-        for child in children:
-            if not child.is_running:
-                child.start()
-        connection.close()
-        say(_greeting(host, port, wait=True))
+        web, *workers = _children(host, port)
+        children = [web, *workers]
         try:
+            if options["demo"]:
+                children.insert(0, demo.prepare(settings.DATA_DIR / "demo", options["demo_time_scale"]))
+                children[0].start()  # first: it is up when the database is ready
+            _prepare()
+            web.start()
+            if options["demo"]:
+                demo.connect(settings.DATA_DIR / "demo")
+            else:
+                demo.disconnect()
+            watch.ensure_watchers()
+            queue.enqueue(queue.Job.PICK_UP)
+            for child in workers:
+                child.start()
+            say(_greeting(host, port))
             Supervisor(children, web_address=(host, port), on_tick=watch.ensure_watchers).run()
+        except KeyboardInterrupt:  # before the supervisor took the signals over
+            pass
         finally:
+            stop_all(children, within_seconds=STOP_WITHIN_SECONDS)
             lock.close()
         say("Stopped.")
 
@@ -137,10 +139,10 @@ def _check_port(host: str, port: int) -> None:
             ) from None
 
 
-def _greeting(host: str, port: int, *, wait: bool) -> str:
+def _greeting(host: str, port: int) -> str:
     """The address and, while nobody has a password, the one-time link. Waits until the web process answers."""
     deadline = time.monotonic() + WEB_UP_WITHIN_SECONDS
-    while wait and not answers((host, port), timeout=1.0) and time.monotonic() < deadline:
+    while not answers((host, port), timeout=1.0) and time.monotonic() < deadline:
         time.sleep(0.1)
     shown = f"[{host}]" if ":" in host else {"0.0.0.0": socket.gethostname()}.get(host, host)  # noqa: S104
     address = settings.BASE_URL or f"http://{shown}:{port}"
