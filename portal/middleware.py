@@ -1,5 +1,6 @@
 """Around every page: where the request came from, and how a refusal is answered."""
 
+import ipaddress
 import uuid
 from collections.abc import Callable
 
@@ -17,9 +18,24 @@ Handler = Callable[[HttpRequest], HttpResponse]
 
 
 def client_ip(request: HttpRequest) -> str | None:
-    """The peer, or what our own proxy says about it (last entry: earlier ones can be made up by the client)."""
+    """The peer, or what our own proxy says about it (last entry: earlier ones can be made up by the client).
+
+    Some proxies add the port; a link-local address brings its zone, which PostgreSQL does not take.
+    """
     forwarded = request.headers.get("X-Forwarded-For", "") if settings.BEHIND_PROXY else ""
-    return forwarded.rsplit(",", 1)[-1].strip() or request.META.get("REMOTE_ADDR") or None
+    return _address(forwarded.rsplit(",", 1)[-1]) or _address(request.META.get("REMOTE_ADDR", ""))
+
+
+def _address(text: str) -> str | None:
+    """The IP address in `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`; None in anything else."""
+    text = text.strip()
+    bare = text[1:].partition("]")[0] if text.startswith("[") else text
+    if "." in bare and bare.count(":") == 1:
+        bare = bare.partition(":")[0]
+    try:
+        return str(ipaddress.ip_address(bare.partition("%")[0]))
+    except ValueError:
+        return None
 
 
 class RequestContextMiddleware:

@@ -13,6 +13,7 @@ class Action(StrEnum):
     PERSON_ADD = "person.add"
     PERSON_CHANGE = "person.change"
     PERSON_PASSWORD = "person.password"  # noqa: S105
+    PERSON_SECOND_FACTOR = "person.second_factor"
     GRANT_ADD = "grant.add"
     GRANT_REMOVE = "grant.remove"
     SOURCE_ADD = "source.add"

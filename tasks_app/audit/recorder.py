@@ -36,7 +36,8 @@ def record(
         result=result,
         target_kind=target._meta.model_name or "" if target is not None else "",
         target_id=str(target.pk) if target is not None else "",
-        target_name=target_name or (str(target) if target is not None else ""),
+        # PostgreSQL takes no NUL, and an address that somebody made up may hold one.
+        target_name=(target_name or (str(target) if target is not None else "")).replace("\0", "\ufffd"),
         source_name=source.name if source is not None else "",
         request_id=origin.request_id,
         ip=origin.ip,

@@ -4,7 +4,7 @@ import pytest
 from django.contrib import admin
 from django.urls import reverse
 
-from tests.factories import make_guest, make_source, make_superuser, make_task, make_user
+from tests.factories import PASSWORD, make_guest, make_source, make_superuser, make_task, make_user
 
 pytestmark = pytest.mark.django_db
 MODELS = sorted(
@@ -50,3 +50,27 @@ def test_nothing_is_changed_or_deleted_there(client):
     )
     source.refresh_from_db()
     assert source.name == "prod"
+
+
+def test_the_admin_signs_nobody_in_past_second_factor_and_limits(client):
+    person = make_superuser()
+    answer = client.get("/admin/", follow=True)
+    assert answer.redirect_chain[-1][0] == "/account/login/?next=/admin/"
+    given = {"username": person.username, "password": PASSWORD, "next": "/admin/"}
+    assert client.post("/admin/login/", given).status_code == 405
+    assert "_auth_user_id" not in client.session
+
+
+def test_a_person_without_rights_there_is_not_led_in_circles(client):
+    client.force_login(make_user())
+    assert client.get("/admin/", follow=True).status_code == 403
+
+
+def test_the_admin_leads_nobody_to_another_site(client):
+    client.force_login(make_superuser())
+    assert client.get("/admin/login/?next=https://elsewhere.example/")["Location"] == "/admin/"
+
+
+def test_a_password_is_changed_where_that_is_audited(client):
+    client.force_login(make_superuser())
+    assert client.get("/admin/password_change/")["Location"] == "/account/password/change/"

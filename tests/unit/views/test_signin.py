@@ -115,6 +115,8 @@ def test_own_password_is_changed(client: Client) -> None:
     client.post("/account/password/change/", given)
     person.refresh_from_db()
     assert person.check_password("a new long sentence")
+    entry = AuditEntry.objects.get(action=Action.PERSON_PASSWORD)
+    assert (entry.actor_name, entry.target_id, entry.data) == (person.username, str(person.pk), {})
 
 
 def test_second_factor_is_set_up_sealed_and_asked_for(client: Client) -> None:
@@ -133,6 +135,7 @@ def test_second_factor_is_set_up_sealed_and_asked_for(client: Client) -> None:
     assert "recovery codes" in other.get("/account/2fa/authenticate/").text
     wrong = other.post("/account/2fa/authenticate/", {"code": "000000"})
     assert "Incorrect code" in wrong.text
+    assert AuditEntry.objects.get(action=Action.LOGIN_FAILED).target_name == "ann"
 
 
 def test_delicate_pages_ask_for_the_password_once_more(client: Client) -> None:
@@ -156,6 +159,21 @@ def test_recovery_code_opens_the_account_once(client: Client) -> None:
     sign_in(second)
     second.post("/account/2fa/authenticate/", {"code": codes[0]})
     assert "_auth_user_id" not in second.session
+
+
+def test_second_factor_is_audited_without_what_it_knows(
+    client: Client, django_capture_on_commit_callbacks
+) -> None:
+    make_user(username="ann")
+    sign_in_and_confirm(client)
+    secret = client.get("/account/2fa/totp/activate/").context["form"].secret
+    with django_capture_on_commit_callbacks(execute=True):
+        client.post("/account/2fa/totp/activate/", {"code": code_of(secret)})
+        client.post("/account/2fa/totp/deactivate/")
+    entries = AuditEntry.objects.filter(action=Action.PERSON_SECOND_FACTOR)
+    changes = {(entry.actor_name, entry.data["change"], entry.data["kind"]) for entry in entries}
+    assert {("ann", "added", "totp"), ("ann", "removed", "totp")} <= changes
+    assert secret not in str(list(entries.values()))
 
 
 def test_second_factor_pages_are_drawn_in_our_frame(client: Client) -> None:
