@@ -7,18 +7,18 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
+from django.http.cookie import parse_cookie
 from django.http.request import split_domain_port, validate_host
 
 from tasks_app.live.clients import Client
 from tasks_app.live.frames import OPENING
 from tasks_app.live.hub import Hub
 from tasks_app.live.topics import UnknownTopic, parse_topics, task_of
-from tasks_app.live.viewers import Viewer, read_source_of, read_viewers
+from tasks_app.live.viewers import Viewer, read_owners_of, read_viewers
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -138,8 +138,8 @@ def _admit(session_key: str, task_ids: list[int]) -> Viewer:
     if viewer is None:
         raise StreamRefused(403, "This account is not active.")
     if task_ids:
-        sources = read_source_of(task_ids)
-        if not all(task in sources and viewer.may_see(sources[task]) for task in task_ids):
+        owners = read_owners_of(task_ids)
+        if not all(task in owners and viewer.may_see(*owners[task]) for task in task_ids):
             raise StreamRefused(404, "There is no such task.")
     return viewer
 
@@ -165,12 +165,11 @@ def _network_location(origin: str) -> str:
 
 
 def _session_key(cookie: bytes) -> str:
-    """The session's key in a Cookie header; "" when there is none."""
-    try:
-        morsel = SimpleCookie(cookie.decode("latin-1")).get(settings.SESSION_COOKIE_NAME)
-    except CookieError:
-        return ""
-    return morsel.value if morsel is not None else ""
+    """The session's key in a Cookie header; "" when there is none.
+
+    Read as Django reads it: cookies of other programs on the same host may be anything.
+    """
+    return parse_cookie(cookie.decode("latin-1")).get(settings.SESSION_COOKIE_NAME, "")
 
 
 def _position(last_event_id: str, after: str) -> int | None:
