@@ -1,24 +1,30 @@
 """What can be started on a guest: which parameters each deed takes, and which call and which task it becomes."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from tasks_app.errors import InvalidInput
-from tasks_app.models import Guest, Submission
+from tasks_app.models import Guest, Source, Submission
+from tasks_app.services.guest_parameters import (
+    BackupParameters,
+    CloneParameters,
+    ConfigureParameters,
+    CreateParameters,
+    DeleteParameters,
+    Parameters,
+    PowerParameters,
+    ResizeParameters,
+    RollbackParameters,
+    SnapshotParameters,
+    Target,
+)
+from tasks_app.services.guest_settings import network_card, settings_to_send
 from tasks_app.sources.proxmox import ProxmoxSource
 from tasks_app.sources.proxmox.inventory import GuestKind
+from tasks_app.sources.proxmox.permissions import parse_permissions
 
 Action = Submission.Action
-
-SNAPSHOT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,39}")
-HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
-MAX_HOST_NAME_CHARACTERS = 63
-"""Proxmox takes 300 characters; a guest with more than 63 cannot set its own host name (Linux: 64 with the NUL)."""
-MAX_DESCRIPTION_CHARACTERS = 8192
-_RESERVED_SNAPSHOTS = frozenset({"current", "pending"})
-_IDENTIFIER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,99})")
 
 # The worker type without its prefix; for an HA guest the HA stack's request comes instead.
 _TYPES: dict[str, tuple[str, frozenset[str]]] = {
@@ -28,7 +34,20 @@ _TYPES: dict[str, tuple[str, frozenset[str]]] = {
     Action.REBOOT: ("reboot", frozenset()),
     Action.SNAPSHOT: ("snapshot", frozenset()),
     Action.CLONE: ("clone", frozenset()),
+    Action.CREATE: ("create", frozenset()),
+    Action.CONFIGURE: ("config", frozenset()),
+    Action.RESIZE: ("resize", frozenset()),
+    Action.ROLLBACK: ("rollback", frozenset()),
+    Action.BACKUP: ("vzdump", frozenset()),
+    Action.DELETE: ("destroy", frozenset()),
 }
+_SAME_FOR_BOTH_KINDS = frozenset({Action.RESIZE, Action.BACKUP})
+MAKES_GUEST = frozenset({Action.CLONE, Action.CREATE})
+"""Deeds that need a new VMID."""
+WITHOUT_TASK = frozenset({Action.CONFIGURE})
+"""Deeds that are over when the call returns."""
+REPEATABLE = frozenset({Action.CONFIGURE, Action.RESIZE})
+"""Deeds that name a goal: done twice they leave what done once leaves."""
 _POWER = frozenset({Action.START, Action.STOP, Action.SHUTDOWN, Action.REBOOT})
 
 # What the token needs on /vms/{vmid}, as the source asks for it first.
@@ -36,64 +55,27 @@ PRIVILEGES: dict[str, str] = {
     **dict.fromkeys(_POWER, "VM.PowerMgmt"),
     Action.SNAPSHOT: "VM.Snapshot",
     Action.CLONE: "VM.Clone",
+    Action.CREATE: "VM.Allocate",
+    Action.CONFIGURE: "VM.Config.Options",
+    Action.RESIZE: "VM.Config.Disk",
+    Action.ROLLBACK: "VM.Snapshot|VM.Snapshot.Rollback",
+    Action.BACKUP: "VM.Backup",
+    Action.DELETE: "VM.Allocate",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PowerParameters:
-    """Nothing besides the guest."""
-
-    def check(self, guest: Guest) -> None:
-        if guest.is_template:
-            raise InvalidInput(action="A template cannot be started or stopped.")
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotParameters:
-    name: str
-    description: str = ""
-
-    def check(self, guest: Guest) -> None:
-        if not SNAPSHOT_NAME.fullmatch(self.name):
-            raise InvalidInput(name="Use 2 to 40 letters, digits, - and _, beginning with a letter.")
-        if self.name.lower() in _RESERVED_SNAPSHOTS:
-            raise InvalidInput(name=f"Proxmox keeps the name “{self.name}” for itself.")
-        _check_description(self.description)
-
-
-@dataclass(frozen=True, slots=True)
-class CloneParameters:
-    """A clone on the guest's own node. `storage` and `pool` may be empty: beside the original, in no pool."""
-
-    name: str
-    full: bool = True
-    storage: str = ""
-    pool: str = ""
-    description: str = ""
-
-    def check(self, guest: Guest) -> None:
-        if len(self.name) > MAX_HOST_NAME_CHARACTERS or not HOST_NAME.fullmatch(self.name):
-            raise InvalidInput(
-                name=f"Use at most {MAX_HOST_NAME_CHARACTERS} letters, digits and -, in parts joined by dots."
-            )
-        if not self.full and not guest.is_template:
-            raise InvalidInput(full="Only templates can be cloned as linked clones.")
-        if not self.full and self.storage:
-            raise InvalidInput(
-                storage="A linked clone lies beside its template; a storage needs a full clone."
-            )
-        for field, value in (("storage", self.storage), ("pool", self.pool)):
-            if value and not _IDENTIFIER.fullmatch(value):
-                raise InvalidInput(**{field: f"“{value}” is not a name that Proxmox knows."})
-        _check_description(self.description)
-
-
-Parameters = PowerParameters | SnapshotParameters | CloneParameters
 _PARAMETERS: dict[str, type[Parameters]] = {
     **dict.fromkeys(_POWER, PowerParameters),
     Action.SNAPSHOT: SnapshotParameters,
     Action.CLONE: CloneParameters,
+    Action.CREATE: CreateParameters,
+    Action.CONFIGURE: ConfigureParameters,
+    Action.RESIZE: ResizeParameters,
+    Action.ROLLBACK: RollbackParameters,
+    Action.BACKUP: BackupParameters,
+    Action.DELETE: DeleteParameters,
 }
+_FORMS: dict[Any, type] = {bool: bool, int: int, str: str}
 
 
 def parse_action(text: str) -> Submission.Action:
@@ -103,8 +85,11 @@ def parse_action(text: str) -> Submission.Action:
         raise InvalidInput(action=f"There is no action “{text}”.") from None
 
 
-def parse_parameters(action: Submission.Action, guest: Guest, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The complete, checked parameters of `action` as JSON. Raises InvalidInput for the field that is wrong."""
+def parse_parameters(action: Submission.Action, target: Target, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The complete, checked parameters of `action` as JSON. Raises InvalidInput for the field that is wrong.
+
+    `target` is the guest's row, or a `NewGuest` where no pass has seen it yet.
+    """
     kind = _PARAMETERS[action]
     known = {field.name: field for field in fields(kind)}
     for name in given:
@@ -113,10 +98,10 @@ def parse_parameters(action: Submission.Action, guest: Guest, given: Mapping[str
     for name, field in known.items():
         if name not in given and field.default is MISSING:
             raise InvalidInput(**{name: "This is needed."})
-        if name in given and not isinstance(given[name], bool if field.type is bool else str):
+        if name in given and type(given[name]) is not _FORMS[field.type]:  # True is no number
             raise InvalidInput(**{name: "This has the wrong form."})
     parameters = kind(**given)
-    parameters.check(guest)
+    parameters.check(target)
     return asdict(parameters)
 
 
@@ -130,42 +115,100 @@ def unfitness(action: Submission.Action, guest: Guest) -> str:
         return "It is running already."
     if action in (Action.STOP, Action.SHUTDOWN, Action.REBOOT) and guest.status == "stopped":
         return "It is not running."
+    if action is Action.DELETE and guest.status == "running":
+        return "It is running: stop it first."
     return ""
 
 
+def missing_privilege(action: Submission.Action, source: Source, *, vmid: int, pool: str = "") -> str:
+    """The sentence that names what the source's token lacks for `action`; "" when it may, or when nobody knows.
+
+    Rights on a guest often come through its `pool`; the source's permissions may be older than the guest.
+    """
+    if source.permissions_at is None:
+        return ""
+    permissions, privilege = parse_permissions(source.permissions), PRIVILEGES[action]
+    paths = [f"/vms/{vmid}"] + ([f"/pool/{pool}"] if pool else [])
+    if any(permissions.allows(path, privilege) for path in paths):
+        return ""
+    names = privilege.replace("|", " or ")
+    return f"The token {source.token_id} lacks {names} on {paths[-1]}."
+
+
 def main_type(submission: Submission) -> str:
-    """The worker type of the task it becomes: `qmstart`, `vzclone`."""
-    return ("qm" if submission.guest_kind == Guest.QEMU else "vz") + _TYPES[submission.action][0]
+    """The worker type of the task it becomes: `qmstart`, `vzclone`. A deed without a task is named alike."""
+    word = _TYPES[submission.action][0]
+    if submission.action in _SAME_FOR_BOTH_KINDS:
+        return word
+    return ("qm" if submission.guest_kind == Guest.QEMU else "vz") + word
 
 
 def expected_types(submission: Submission) -> frozenset[str]:
-    """Every worker type its task may have."""
+    """Every worker type its task may have; none for a deed without a task."""
+    if submission.action in WITHOUT_TASK:
+        return frozenset()
     return _TYPES[submission.action][1] | {main_type(submission)}
 
 
 def send(client: ProxmoxSource, submission: Submission) -> str:
-    """Make the one call of `submission`; the UPID. Raises OutcomeUnknown when it may or may not have happened."""
+    """Make the one call of `submission`; the UPID, "" for a deed that is over without a task.
+
+    Raises OutcomeUnknown when it may or may not have happened.
+    """
     kind: GuestKind = "qemu" if submission.guest_kind == Guest.QEMU else "lxc"
     where = (kind, submission.node, submission.vmid)
+    if submission.action in _POWER:
+        return _send_power(client, submission.action, where)
     match submission.action:
+        case Action.SNAPSHOT:
+            return client.create_snapshot(*where, **submission.parameters)
+        case Action.ROLLBACK:
+            return client.rollback_snapshot(*where, **submission.parameters)
+        case Action.BACKUP:
+            return client.backup_guest(submission.node, submission.vmid, **submission.parameters)
+        case Action.CLONE:
+            assert submission.new_vmid is not None
+            return client.clone_guest(*where, new_vmid=submission.new_vmid, **submission.parameters)
+        case Action.CREATE:
+            return _create(client, submission)
+        case Action.CONFIGURE:
+            values, removed = settings_to_send(kind, ConfigureParameters(**submission.parameters))
+            client.configure_guest(*where, values, remove=removed)
+            return ""
+        case Action.RESIZE:
+            return client.resize_disk(*where, **submission.parameters)
+        case Action.DELETE:
+            return client.delete_guest(*where)
+    raise AssertionError(f"no call for {submission.action}")
+
+
+def _send_power(client: ProxmoxSource, action: str, where: tuple[GuestKind, str, int]) -> str:
+    match action:
         case Action.START:
             return client.start_guest(*where)
         case Action.STOP:
             return client.stop_guest(*where)
         case Action.SHUTDOWN:
             return client.shutdown_guest(*where)
-        case Action.REBOOT:
-            return client.reboot_guest(*where)
-        case Action.SNAPSHOT:
-            return client.create_snapshot(*where, **submission.parameters)
-        case Action.CLONE:
-            assert submission.new_vmid is not None
-            return client.clone_guest(*where, new_vmid=submission.new_vmid, **submission.parameters)
-    raise AssertionError(f"no call for {submission.action}")
+    return client.reboot_guest(*where)
 
 
-def _check_description(text: str) -> None:
-    if len(text) > MAX_DESCRIPTION_CHARACTERS:
-        raise InvalidInput(description=f"Use at most {MAX_DESCRIPTION_CHARACTERS} characters.")
-    if any(not c.isprintable() and c not in "\r\n\t" for c in text):
-        raise InvalidInput(description="The description holds characters that cannot be shown.")
+def _create(client: ProxmoxSource, submission: Submission) -> str:
+    assert submission.new_vmid is not None
+    wanted = CreateParameters(**submission.parameters)
+    return client.create_container(
+        submission.node,
+        submission.new_vmid,
+        ostemplate=wanted.ostemplate,
+        storage=wanted.storage,
+        disk_gb=wanted.disk_gb,
+        hostname=wanted.name,
+        cores=wanted.cores,
+        memory_mb=wanted.memory_mb,
+        swap_mb=wanted.swap_mb,
+        network=network_card(wanted),
+        ssh_keys=wanted.ssh_keys,
+        pool=wanted.pool,
+        description=wanted.description,
+        tags=wanted.tags,
+    )

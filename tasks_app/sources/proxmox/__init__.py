@@ -2,6 +2,7 @@
 
 from tasks_app.sources.proxmox.address import parse_address
 from tasks_app.sources.proxmox.connection import Connection
+from tasks_app.sources.proxmox.guests import AddressGap, GuestAddresses, GuestStatus, Snapshot, Volume
 from tasks_app.sources.proxmox.inventory import Node, Resource, Storage, Version, disk_sizes
 from tasks_app.sources.proxmox.permissions import (
     Excess,
@@ -16,18 +17,23 @@ from tasks_app.sources.proxmox.source import ProxmoxSource
 from tasks_app.sources.proxmox.tasks import NodeTasks
 
 __all__ = [
+    "AddressGap",
     "AddressProbe",
     "Certificate",
     "Connection",
     "Excess",
     "FunctionCheck",
+    "GuestAddresses",
+    "GuestStatus",
     "Node",
     "NodeTasks",
     "Permissions",
     "ProxmoxSource",
     "Resource",
+    "Snapshot",
     "Storage",
     "Version",
+    "Volume",
     "check_functions",
     "compare_command",
     "disk_sizes",

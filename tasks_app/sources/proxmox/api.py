@@ -58,10 +58,14 @@ class ProxmoxApi:
         path: str,
         data: Mapping[str, str | int] | None = None,
         *,
+        params: Mapping[str, str | int] | None = None,
         read_seconds: float | None = None,
     ) -> Any:
-        """The `data` of a POST, PUT or DELETE; never repeated once it may have been sent."""
-        return self._call(method, path, data=data, read_seconds=read_seconds)["data"]
+        """The `data` of a POST, PUT or DELETE; never repeated once it may have been sent.
+
+        DELETE takes `params` in the query string, not `data`.
+        """
+        return self._call(method, path, params=params, data=data, read_seconds=read_seconds)["data"]
 
     def forget_refusal(self) -> None:
         """Try a refused token again at once: a person says that it was repaired."""

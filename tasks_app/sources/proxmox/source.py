@@ -1,15 +1,17 @@
-"""The calls the portal makes to a Proxmox VE cluster, each a method that returns frozen dataclasses."""
+"""The questions the portal asks a Proxmox VE cluster, each a method that returns frozen dataclasses."""
 
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
 from tasks_app.sources.base import LogPage, TaskObservation
-from tasks_app.sources.errors import OutcomeUnknown, SourceUnavailable
-from tasks_app.sources.proxmox import inventory
+from tasks_app.sources.errors import SourceRefused, SourceUnavailable
+from tasks_app.sources.proxmox import guests, inventory
 from tasks_app.sources.proxmox.api import ProxmoxApi
 from tasks_app.sources.proxmox.connection import Connection
+from tasks_app.sources.proxmox.deeds import Deeds
+from tasks_app.sources.proxmox.guests import GuestAddresses, GuestStatus, Snapshot, Volume
 from tasks_app.sources.proxmox.inventory import GuestKind, Node, Resource, Storage, Version
+from tasks_app.sources.proxmox.paths import guest_path, segment, task_path
 from tasks_app.sources.proxmox.permissions import Permissions, parse_permissions
 from tasks_app.sources.proxmox.tasks import (
     NodeTasks,
@@ -19,11 +21,8 @@ from tasks_app.sources.proxmox.tasks import (
     parse_task_status,
 )
 
-STOP_SECONDS = 20.0
-"""DELETE of a task answers when its worker is gone: 2 s for a clone, 5 s at most; the rest is margin."""
 
-
-class ProxmoxSource:
+class ProxmoxSource(Deeds):
     """One cluster. Safe for many threads; close it, or use it as a context manager.
 
     Every method raises SourceUnavailable (ask again), SourceRefused (give up), SourceNeedsPerson (call a
@@ -88,11 +87,11 @@ class ProxmoxSource:
 
     def fetch_storages(self, node: str) -> list[Storage]:
         """Every storage the token may see there, also those it may not allocate on."""
-        return inventory.parse_storages(self._api.get(f"/nodes/{_segment(node)}/storage"))
+        return inventory.parse_storages(self._api.get(f"/nodes/{segment(node)}/storage"))
 
     def fetch_guest_config(self, kind: GuestKind, node: str, vmid: int) -> dict[str, Any]:
         """As Proxmox gives it, numbers sometimes as text. A guest that is gone is refused as remote_error."""
-        config = self._api.get(_guest(kind, node, vmid) + "/config")
+        config = self._api.get(guest_path(kind, node, vmid) + "/config")
         if not isinstance(config, dict):
             raise SourceUnavailable("The configuration of the guest cannot be read.", kind="garbage")
         return config
@@ -103,6 +102,61 @@ class ProxmoxSource:
         if vmid is None:
             raise SourceUnavailable("The next free id cannot be read.", kind="garbage")
         return vmid
+
+    def is_vmid_free(self, vmid: int) -> bool:
+        """Whether no guest of the cluster has it, also none that the token may not see. It is not reserved."""
+        try:
+            self._api.get("/cluster/nextid", {"vmid": vmid})
+        except SourceRefused as error:
+            if "vmid" in error.fields:
+                return False
+            raise
+        return True
+
+    def fetch_free_memory(self) -> dict[str, int]:
+        """Bytes per node that is online."""
+        rows = self.fetch_resources("node")
+        return {row.node: max(row.maxmem - row.mem, 0) for row in rows if row.status == "online"}
+
+    def fetch_storages_by_node(self) -> dict[str, dict[str, Resource]]:
+        """Node → name → the storage as that node reaches it now; one call for the whole cluster."""
+        found: dict[str, dict[str, Resource]] = {}
+        for row in self.fetch_resources("storage"):
+            if row.status == "available":
+                found.setdefault(row.node, {})[row.storage] = row
+        return found
+
+    def fetch_storage_content(self, node: str, storage: str, content: str) -> list[Volume]:
+        """Volumes of one type (`vztmpl`, `backup`, `images`) by id; those the token may not see are left out."""
+        path = f"/nodes/{segment(node)}/storage/{segment(storage)}/content"
+        return guests.parse_volumes(self._api.get(path, {"content": content}))
+
+    # one guest
+
+    def fetch_guest_status(self, kind: GuestKind, node: str, vmid: int) -> GuestStatus:
+        """As it is now. A guest that is gone is refused as remote_error."""
+        return guests.parse_status(self._api.get(guest_path(kind, node, vmid) + "/status/current"))
+
+    def fetch_snapshots(self, kind: GuestKind, node: str, vmid: int) -> list[Snapshot]:
+        """Oldest first, without Proxmox's pseudo entry for the running state."""
+        return guests.parse_snapshots(self._api.get(guest_path(kind, node, vmid) + "/snapshot"))
+
+    def fetch_addresses(self, kind: GuestKind, node: str, vmid: int) -> GuestAddresses:
+        """The IP addresses of the guest, or why there are none. A silent agent costs 3 s: not for page requests.
+
+        Raises SourceRefused (forbidden) when the token may not ask the agent.
+        """
+        path = guest_path(kind, node, vmid)
+        if kind == "lxc":
+            return guests.parse_container_addresses(self._api.get(path + "/interfaces"))
+        try:
+            data = self._api.get(path + "/agent/network-get-interfaces")
+        except SourceRefused as error:
+            gap = guests.gap_of(str(error))
+            if gap is None:
+                raise
+            return GuestAddresses(gap=gap)
+        return guests.parse_agent_addresses(data)
 
     # tasks
 
@@ -124,7 +178,7 @@ class ProxmoxSource:
         params: dict[str, str | int] = {"source": source, "start": start, "limit": limit}
         if since is not None:
             params["since"] = since
-        envelope = self._api.get_envelope(f"/nodes/{_segment(node)}/tasks", params)
+        envelope = self._api.get_envelope(f"/nodes/{segment(node)}/tasks", params)
         observations = parse_task_rows(envelope["data"])
         row_count = len(envelope["data"])
         total = parse_int(envelope.get("total"))
@@ -134,7 +188,7 @@ class ProxmoxSource:
 
     def fetch_task(self, node: str, upid: str) -> TaskObservation:
         """The task's state, right at once after its end. Raises SourceRefused (not_found) when it is gone."""
-        return parse_task_status(self._api.get(_task(node, upid) + "/status"))
+        return parse_task_status(self._api.get(task_path(node, upid) + "/status"))
 
     def fetch_log(self, node: str, upid: str, *, after: int, limit: int = 500) -> LogPage:
         """Lines numbered above `after`, oldest first; at most `limit` of them, 0 for all.
@@ -144,7 +198,7 @@ class ProxmoxSource:
         `after=<last number> - 1` to read it once more. Fewer lines than `limit` come when lines are huge;
         `total` tells whether more is there.
         """
-        path = _task(node, upid) + "/log"
+        path = task_path(node, upid) + "/log"
         while True:
             try:
                 envelope = self._api.get_envelope(path, {"start": after, "limit": limit})
@@ -153,84 +207,3 @@ class ProxmoxSource:
                 if error.kind != "too_large" or limit == 1:
                     raise
                 limit = max(1, (limit or 5000) // 10)
-
-    def stop_task(self, node: str, upid: str) -> None:
-        """Ask the task to end and wait until its worker is gone (2 to 5 s). A finished task is no error.
-
-        Raises SourceRefused (forbidden with Sys.Modify for tasks of others; not_found).
-        """
-        self._api.write("DELETE", _task(node, upid), read_seconds=STOP_SECONDS)
-
-    # deeds; each returns the UPID of the task it started
-
-    def start_guest(self, kind: GuestKind, node: str, vmid: int) -> str:
-        """Impossible starts (unknown guest, template) answer a UPID too and fail in the task."""
-        return self._start(_guest(kind, node, vmid) + "/status/start")
-
-    def stop_guest(self, kind: GuestKind, node: str, vmid: int) -> str:
-        """Pull the plug."""
-        return self._start(_guest(kind, node, vmid) + "/status/stop")
-
-    def shutdown_guest(self, kind: GuestKind, node: str, vmid: int) -> str:
-        return self._start(_guest(kind, node, vmid) + "/status/shutdown")
-
-    def reboot_guest(self, kind: GuestKind, node: str, vmid: int) -> str:
-        """A stopped guest is refused (remote_error)."""
-        return self._start(_guest(kind, node, vmid) + "/status/reboot")
-
-    def create_snapshot(self, kind: GuestKind, node: str, vmid: int, name: str, description: str = "") -> str:
-        """`name` has 2 to 40 characters and starts with a letter. A duplicate fails in the task."""
-        return self._start(
-            _guest(kind, node, vmid) + "/snapshot", _given(snapname=name, description=description)
-        )
-
-    def clone_guest(
-        self,
-        kind: GuestKind,
-        node: str,
-        vmid: int,
-        *,
-        new_vmid: int,
-        name: str = "",
-        full: bool | None = None,
-        storage: str = "",
-        target: str = "",
-        pool: str = "",
-        description: str = "",
-    ) -> str:
-        """`full` None lets Proxmox decide: a template is linked, anything else copied.
-
-        `storage` is refused for linked clones. An id in use is refused as remote_error, or fails in
-        the task, whose id is the source.
-        """
-        data = _given(storage=storage, target=target, pool=pool, description=description)
-        data |= {"newid": new_vmid} | _given(**{"name" if kind == "qemu" else "hostname": name})
-        if full is not None:
-            data["full"] = int(full)
-        return self._start(_guest(kind, node, vmid) + "/clone", data)
-
-    def _start(self, path: str, data: dict[str, str | int] | None = None) -> str:
-        upid = self._api.write("POST", path, data)
-        if not isinstance(upid, str) or not upid.startswith("UPID:"):
-            raise OutcomeUnknown("Proxmox answered without naming a task.", kind="garbage")
-        return upid
-
-
-def _segment(text: str) -> str:
-    """One path component, percent-encoded exactly once. Raises ValueError for what would leave its folder."""
-    if text in ("", ".", ".."):
-        raise ValueError("not a name")
-    return quote(text, safe="")
-
-
-def _task(node: str, upid: str) -> str:
-    return f"/nodes/{_segment(node)}/tasks/{_segment(upid)}"
-
-
-def _guest(kind: GuestKind, node: str, vmid: int) -> str:
-    return f"/nodes/{_segment(node)}/{_segment(kind)}/{int(vmid)}"
-
-
-def _given(**values: str) -> dict[str, str | int]:
-    """Only what was given: Proxmox takes an empty text for a value."""
-    return {key: value for key, value in values.items() if value}

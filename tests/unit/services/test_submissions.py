@@ -192,6 +192,8 @@ def test_a_clone_is_called_with_a_reserved_vmid(remote):
         "storage": "local-lvm",
         "pool": "portal",
         "description": "",
+        "target": "",
+        "format": "",
     }
     task = Task.objects.get()
     assert (task.new_vmid, task.new_name) == (300, "web-07")
