@@ -28,7 +28,9 @@ class Client:
 
     def wants(self, message: Message) -> bool:
         """Whether the message is about something it listens to and its person may see."""
-        return self.viewer.may_see(message.source_id) and not self.topics.isdisjoint(message.topics)
+        return self.viewer.may_see(message.source_id, message.team_ids) and not self.topics.isdisjoint(
+            message.topics
+        )
 
     def offer(self, frames: Sequence[bytes]) -> None:
         """Queue the frames of one pass.

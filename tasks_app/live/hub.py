@@ -139,7 +139,7 @@ class Hub:
         """Each served client that wants the message, once."""
         sets = [self._by_topic[topic] for topic in message.topics if topic in self._by_topic]
         for client in set().union(*sets) if len(sets) > 1 else sets[0] if sets else ():
-            if client.is_served and client.viewer.may_see(message.source_id):
+            if client.is_served and client.viewer.may_see(message.source_id, message.team_ids):
                 yield client
 
     def _serve_again(self, joining: list[Client]) -> None:

@@ -23,12 +23,16 @@ Kind = TaskEvent.Kind
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One frame for all who listen to one of `topics` and may see `source_id`. `event_id` is the frame's id."""
+    """One frame for all who listen to one of `topics` and may see `source_id`, or are in one of the teams.
+
+    `event_id` is the frame's id. `team_ids` are those whose machines it is about.
+    """
 
     event_id: int
     source_id: int
     topics: frozenset[str]
     frame: bytes
+    team_ids: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -63,7 +67,8 @@ class Composer:
         """Messages for `topics`, in the order of their ids; several events of a task make one of each sort.
 
         No id is below `at_least`: an event that was committed late must not take a client's position back.
-        Two queries for tasks and sources and one for log lines, whatever the number of events or of listeners.
+        Four queries at most, whatever the number of events or of listeners: for tasks, for the teams of new ones, for
+        sources and for log lines.
         """
         self._tail.keep_only({pk for topic in topics if (pk := task_of(topic)) is not None})
         changes = [change for change in _group(events, at_least) if _is_wanted(change, topics)]
@@ -96,10 +101,13 @@ class Composer:
             except Exception:
                 # One part that cannot be drawn must not stop the others; its page gets it with the next request.
                 logger.exception("live part failed task=%s source=%s", change.task_id, change.source_id)
+        teams = {pk: team for pk, task in tasks.items() if (team := _team_of(task)) is not None}
+        if not topics.isdisjoint((TASKS, DASHBOARD)):
+            teams |= _read_teams({change.task_id for change in changes if Kind.NEW in change.kinds})
         if TASKS in topics:
-            messages += _new_messages(changes)
+            messages += _new_messages(changes, teams)
         if DASHBOARD in topics:
-            messages += _dashboard_messages(changes)
+            messages += _dashboard_messages(changes, teams)
         return sorted(messages, key=lambda message: message.event_id)
 
 
@@ -125,20 +133,35 @@ def _read_tasks(pks: Collection[int]) -> dict[int, Task]:
     if not pks:
         return {}
     rows = Task.objects.select_related(
-        "source", "cancel_requested_by", "acknowledged_by", "submission__actor"
+        "source", "cancel_requested_by", "acknowledged_by", "submission__actor", "submission__machine"
     )
     return rows.defer("raw", "tracker_state", "search_text").in_bulk(list(pks))
+
+
+def _team_of(task: Task) -> int | None:
+    """The team whose machine the task is about; None for any other."""
+    return task.machine.team_id if task.machine else None
+
+
+def _read_teams(pks: Collection[int]) -> dict[int, int]:
+    """Task key → team, for those of `pks` that are about a machine. New tasks have the highest keys: a short range."""
+    if not pks:
+        return {}
+    rows = Task.objects.filter(pk__gte=min(pks), pk__lte=max(pks), submission__machine__isnull=False)
+    teams = rows.values_list("pk", "submission__machine__team_id")
+    return {pk: team for pk, team in teams if team is not None and pk in pks}
 
 
 def _task_messages(
     change: _Change, task: Task, topics: frozenset[str], log: Mapping[str, object] | None
 ) -> list[Message]:
-    own = task_topic(task.pk)
+    own, team_id = task_topic(task.pk), _team_of(task)
+    team_ids: frozenset[int] = frozenset() if team_id is None else frozenset({team_id})
     is_final = task.is_final
 
     def message(event: str, data: str | Mapping[str, object], *to: str) -> Message:
         frame = format_frame(event, data, event_id=change.last_id)
-        return Message(change.last_id, task.source_id, frozenset(to), frame)
+        return Message(change.last_id, task.source_id, frozenset(to), frame, team_ids)
 
     messages = []
     if log is not None:
@@ -162,28 +185,37 @@ def _source_messages(change: _Change, source: Source | None) -> list[Message]:
     return [Message(change.last_id, source.pk, frozenset({SOURCES}), frame)]
 
 
-def _new_messages(changes: list[_Change]) -> list[Message]:
+def _new_messages(changes: list[_Change], teams: Mapping[int, int]) -> list[Message]:
     """One `new` for each source, with the newest task: a first sync brings thousands, and pages ask how many."""
     newest: dict[int, _Change] = {}
+    concerned: dict[int, set[int]] = {}
     for change in changes:
         if Kind.NEW in change.kinds:
             newest[change.source_id] = change
+            concerned.setdefault(change.source_id, set()).update(_teams_in(change, teams))
     return [
         Message(
             change.last_id,
             source_id,
             frozenset({TASKS}),
             format_frame("new", {"id": change.task_id}, event_id=change.last_id),
+            frozenset(concerned[source_id]),
         )
         for source_id, change in newest.items()
     ]
 
 
-def _dashboard_messages(changes: list[_Change]) -> list[Message]:
+def _teams_in(change: _Change, teams: Mapping[int, int]) -> list[int]:
+    return [teams[change.task_id]] if change.task_id in teams else []
+
+
+def _dashboard_messages(changes: list[_Change], teams: Mapping[int, int]) -> list[Message]:
     """One `changed` for each source with something that moves its counts."""
     last_ids: dict[int, int] = {}
+    concerned: dict[int, set[int]] = {}
     for change in changes:
         if not change.kinds.isdisjoint({Kind.NEW, Kind.STATE, Kind.SOURCE}):
+            concerned.setdefault(change.source_id, set()).update(_teams_in(change, teams))
             last_ids[change.source_id] = max(change.last_id, last_ids.get(change.source_id, 0))
     return [
         Message(
@@ -191,6 +223,7 @@ def _dashboard_messages(changes: list[_Change]) -> list[Message]:
             source_id,
             frozenset({DASHBOARD}),
             format_frame("changed", {"source": source_id}, event_id=last_id),
+            frozenset(concerned[source_id]),
         )
         for source_id, last_id in last_ids.items()
     ]

@@ -15,7 +15,7 @@ from django.db import connections
 from django.utils.crypto import constant_time_compare
 from django.utils.timezone import now
 
-from tasks_app.access.policy import sources_seen_by
+from tasks_app.access.policy import sources_seen_by, teams_of
 from tasks_app.models import Task
 
 P = ParamSpec("P")
@@ -26,13 +26,15 @@ _CHUNK = 500  # keys in one IN list
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """An active person. `sources` are the keys of those the person sees; None means all."""
+    """An active person. `sources` are the keys of those the person sees, None for all; `teams` the person's own."""
 
     user_id: int
     sources: frozenset[int] | None
+    teams: frozenset[int] = frozenset()
 
-    def may_see(self, source_id: int) -> bool:
-        return self.sources is None or source_id in self.sources
+    def may_see(self, source_id: int, team_ids: frozenset[int] = frozenset()) -> bool:
+        """Whether something of this source, which concerns machines of these teams, is for this person."""
+        return self.sources is None or source_id in self.sources or not self.teams.isdisjoint(team_ids)
 
 
 class DatabasePool:
@@ -62,7 +64,7 @@ def _ask_and_disconnect(question: Callable[[], R]) -> R:
 def read_viewers(session_keys: Collection[str]) -> dict[str, Viewer | None]:
     """The person behind each session key; None for a person who is inactive now. Dead sessions are left out.
 
-    Three queries per 500 sessions, however many people. As in `django.contrib.auth.get_user`, a session ends with
+    Four queries per 500 sessions, however many people. As in `django.contrib.auth.get_user`, a session ends with
     its password: the hash in it must fit.
     """
     viewers: dict[str, Viewer | None] = {}
@@ -77,13 +79,14 @@ def _read_chunk(keys: list[str]) -> dict[str, Viewer | None]:
     contents: dict[str, dict[str, Any]] = {row.session_key: row.get_decoded() for row in sessions}
     ids = {key: _user_id(content) for key, content in contents.items()}
     people = User.objects.in_bulk([id for id in set(ids.values()) if id is not None])
-    sources = sources_seen_by(people.values())
+    sources, teams = sources_seen_by(people.values()), teams_of(people.values())
     viewers: dict[str, Viewer | None] = {}
     for key, user_id in ids.items():
         person = people.get(user_id) if user_id is not None else None
         if person is None or not _hash_fits(person, contents[key].get(HASH_SESSION_KEY)):
             continue
-        viewers[key] = Viewer(person.pk, sources[person.pk]) if person.pk in sources else None
+        is_active = person.pk in sources
+        viewers[key] = Viewer(person.pk, sources[person.pk], teams[person.pk]) if is_active else None
     return viewers
 
 
@@ -102,6 +105,7 @@ def _hash_fits(person: User, found: object) -> bool:
     return any(constant_time_compare(found, value) for value in allowed)
 
 
-def read_source_of(task_ids: Collection[int]) -> dict[int, int]:
-    """Task key → source key, for those that exist."""
-    return dict(Task.objects.filter(pk__in=task_ids).values_list("pk", "source_id"))
+def read_owners_of(task_ids: Collection[int]) -> dict[int, tuple[int, frozenset[int]]]:
+    """Task key → source key, and the team whose machine it is about, for those that exist: as `Viewer.may_see` asks."""
+    rows = Task.objects.filter(pk__in=task_ids).values_list("pk", "source_id", "submission__machine__team_id")
+    return {pk: (source, frozenset() if team is None else frozenset({team})) for pk, source, team in rows}

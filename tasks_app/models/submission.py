@@ -1,5 +1,6 @@
 """Submissions: what a person asked a remote to do, written down before the remote is called."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -9,6 +10,7 @@ from django.db.models import Q
 from django.utils.timezone import now
 
 from tasks_app.models.source import Source
+from tasks_app.models.team import Team
 from tasks_app.states import CHOICES, FINAL_STATES, OPEN_STATES, State
 
 if TYPE_CHECKING:
@@ -17,7 +19,14 @@ if TYPE_CHECKING:
 
 class SubmissionQuerySet(models.QuerySet["Submission"]):
     def visible_to(self, user: "AbstractBaseUser | AnonymousUser") -> Self:
-        return self.filter(source__in=Source.objects.visible_to(user))
+        """Submissions on the sources `user` holds a role on, and those for machines of their teams."""
+        return self.filter(
+            Q(source__in=Source.objects.visible_to(user)) | Q(machine__team__in=Team.objects.of(user))
+        )
+
+    def of_teams(self, team_ids: Collection[int]) -> Self:
+        """Submissions for machines of these teams."""
+        return self.filter(machine__team__in=team_ids)
 
     def unfinished(self) -> Self:
         return self.filter(state__in=sorted(OPEN_STATES))

@@ -50,7 +50,7 @@ def cancel_task(task: Task, *, actor: User, reason: str = "") -> None:
     Raises NotPermitted, TaskAlreadyFinished, SourcePaused, PrivilegeMissing.
     """
     source = Source.objects.get(pk=task.source_id)
-    require(actor, Verb.CANCEL, source)
+    require(actor, Verb.CANCEL, source, machine=task.machine)
     task.refresh_from_db(fields=["state", "cancel_requested_at"])
     if task.is_final:
         raise TaskAlreadyFinished(f"{task} has already ended.")

@@ -8,7 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods
 
 from tasks_app.access.policy import Verb, can, require
 from tasks_app.errors import PrivilegeMissing, TaskAlreadyFinished
@@ -23,7 +23,7 @@ from tasks_app.views.logs import log_note, shown_lines
 from tasks_app.views.requests import UserRequest
 
 _AUDIT_ROWS = 50
-_JOINED = ("source", "submission", "cancel_requested_by", "acknowledged_by")
+_JOINED = ("source", "submission__machine", "cancel_requested_by", "acknowledged_by")
 
 
 def _find(request: UserRequest, task_id: int) -> Task:
@@ -89,20 +89,24 @@ def cancel(request: UserRequest, task_id: int) -> HttpResponse:
     return _changed(request, row)
 
 
-@require_POST
+@require_http_methods(["GET", "POST"])
 @login_required
 def acknowledge(request: UserRequest, task_id: int) -> HttpResponse:
-    """Say that the failure was seen."""
+    """GET asks for a note, POST says that the failure was seen."""
     row = _find(request, task_id)
-    form = AcknowledgeForm(request.POST)
-    note = form.cleaned_data["note"] if form.is_valid() else ""
-    acknowledge_task(row, actor=request.user, note=note)
+    form = AcknowledgeForm(request.POST if request.method == "POST" else None)
+    if not form.is_valid():
+        require(request.user, Verb.ACKNOWLEDGE, row.source)
+        template = "tasks/_acknowledge.html" if request.htmx else "tasks/acknowledge.html"
+        status = 422 if form.is_bound else 200
+        return render(request, template, {"task": row, "form": form}, status=status)
+    acknowledge_task(row, actor=request.user, note=form.cleaned_data["note"])
     return _changed(request, row)
 
 
 def _ask(request: UserRequest, row: Task, form: CancelForm, status: int = 200) -> HttpResponse:
     """The dialog. Who may not, or comes too late, is told so instead."""
-    require(request.user, Verb.CANCEL, row.source)
+    require(request.user, Verb.CANCEL, row.source, machine=row.machine)
     if row.is_final:
         raise TaskAlreadyFinished(f"{row} has already ended.")
     template = "tasks/_cancel.html" if request.htmx else "tasks/cancel.html"
@@ -126,7 +130,8 @@ def _changed(request: UserRequest, row: Task) -> HttpResponse:
 
 def _may(request: UserRequest, row: Task) -> dict[str, Any]:
     """What this person may do with the task as it stands; `obstacle` says which privilege the token lacks."""
-    may_cancel = not row.is_final and not row.is_cancelling and can(request.user, Verb.CANCEL, row.source)
+    is_open = not row.is_final and not row.is_cancelling
+    may_cancel = is_open and can(request.user, Verb.CANCEL, row.source, machine=row.machine)
     obstacle: PrivilegeMissing | None = cancel_obstacle(row, row.source) if may_cancel else None
     needs_seen = row.state in ("failed", "lost") and row.acknowledged_at is None
     return {

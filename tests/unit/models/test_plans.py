@@ -7,7 +7,7 @@ from django.utils.timezone import now
 from tasks_app.forms.filters import TaskFilterForm
 from tasks_app.models import Role, Source, Task
 from tasks_app.views.paging import open_among
-from tests.factories import make_source, make_task, make_user
+from tests.factories import make_item, make_source, make_task, make_team, make_user
 
 pytestmark = [
     pytest.mark.django_db,
@@ -46,3 +46,29 @@ def test_open_tasks_are_those_that_have_not_ended():
     for state in ("completed", "failed", "cancelled", "lost"):
         make_task(state=state)
     assert set(Task.objects.unfinished()) == {running, pending}
+
+
+def test_page_of_a_member_is_read_from_the_submissions_of_the_team_and_not_from_all_tasks():
+    member = make_user()
+    make_team(member, items=(make_item(),))
+    page = Task.objects.visible_to(member).finished().order_by("-started_at", "-pk")[:51]
+    plan = page.explain()
+    assert "submission_id=?" in plan
+    assert "SCAN" not in plan
+
+
+def test_page_of_a_member_with_a_role_is_read_in_the_order_of_an_index():
+    person = make_user(Role.OPERATOR, source=make_source())
+    make_team(person, items=(make_item(),))
+    plan = Task.objects.visible_to(person).finished().order_by("-started_at", "-pk")[:51].explain()
+    assert "USING INDEX task_newest" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize("is_member", [True, False])
+def test_what_a_person_sees_is_found_out_with_two_short_questions(is_member, django_assert_num_queries):
+    person = make_user(Role.OPERATOR)
+    if is_member:
+        make_team(person)
+    with django_assert_num_queries(3 if is_member else 2):
+        list(Task.objects.visible_to(person))
