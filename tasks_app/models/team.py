@@ -6,6 +6,8 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import models
 
+from tasks_app.models.access import Grant, Role
+
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
@@ -17,6 +19,17 @@ class TeamQuerySet(models.QuerySet["Team"]):
             return self.none()
         return self.filter(group__user=user.pk)
 
+    def visible_to(self, user: "AbstractBaseUser | AnonymousUser") -> Self:
+        """Teams `user` belongs to; all of them for auditors and admins of all sources."""
+        if not user.is_authenticated or not user.is_active:
+            return self.none()
+        if getattr(user, "is_superuser", False):
+            return self
+        readers = Grant.objects.filter(
+            user_id=user.pk, source__isnull=True, role__in=[Role.AUDITOR, Role.ADMIN]
+        )
+        return self.filter(models.Q(pk__in=Team.objects.of(user)) | models.Exists(readers))
+
     def led_by(self, user: "AbstractBaseUser | AnonymousUser") -> Self:
         """Teams whose quota and approvals are `user`'s to decide."""
         return self.of(user).filter(admins=user.pk)
@@ -24,6 +37,8 @@ class TeamQuerySet(models.QuerySet["Team"]):
 
 class Team(models.Model):
     """Members are the group's; `admins` are members who approve. A limit of null is no limit.
+
+    `max_…` is the quota that counts, which team admins set; `ceiling_…` is how far they may raise it.
 
     What is used is not kept here: it is the sum over the team's machines that hold quota, read under a lock of this
     row (see `services/quotas.py`), so it cannot drift.
@@ -37,6 +52,10 @@ class Team(models.Model):
     max_cores = models.PositiveIntegerField(null=True, blank=True)
     max_memory_mb = models.PositiveIntegerField(null=True, blank=True)
     max_disk_gb = models.PositiveIntegerField(null=True, blank=True)
+    ceiling_machines = models.PositiveIntegerField(null=True, blank=True)
+    ceiling_cores = models.PositiveIntegerField(null=True, blank=True)
+    ceiling_memory_mb = models.PositiveIntegerField(null=True, blank=True)
+    ceiling_disk_gb = models.PositiveIntegerField(null=True, blank=True)
     max_parallel_clones = models.PositiveSmallIntegerField(default=4)
     quota_lock = models.PositiveBigIntegerField(default=0)  # counted up to lock the row on both databases
 
@@ -73,6 +92,14 @@ class Notice(models.Model):
     class Meta:
         ordering: ClassVar = ["-id"]
         constraints: ClassVar = [models.UniqueConstraint(fields=["user", "key"], name="notice_once")]
+        indexes: ClassVar = [
+            # how many are unread, asked for by every page
+            models.Index(fields=["user"], name="notice_unread", condition=models.Q(read_at__isnull=True)),
+            # those that are still to be mailed
+            models.Index(
+                fields=["created_at"], name="notice_unmailed", condition=models.Q(mailed_at__isnull=True)
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.text
