@@ -1,7 +1,7 @@
 // A task's page: what a person may do is asked for again when the state moved; the link can be copied.
 (() => {
   const status = () => document.getElementById("task-status");
-  const seen = () => `${status()?.dataset.state} ${status()?.dataset.sign ?? ""}`;
+  const seen = () => `${status()?.dataset.state} ${status()?.dataset.sign ?? ""} ${status()?.hasAttribute("data-acknowledged")}`;
   let before = seen();
 
   function look() {

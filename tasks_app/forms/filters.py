@@ -45,10 +45,11 @@ def _pairs(field: forms.ChoiceField) -> list[tuple[str, str]]:
 
 
 class LooksForm(forms.Form):
-    """One choice at a time, or both."""
+    """One choice at a time, or several. `steps`: whether the dashboard shows the first steps."""
 
     theme = forms.ChoiceField(choices=[(name, name) for name in THEMES], required=False)
     density = forms.ChoiceField(choices=[(name, name) for name in DENSITIES], required=False)
+    steps = forms.ChoiceField(choices=[("shown", "shown"), ("hidden", "hidden")], required=False)
 
 
 class TaskFilterForm(forms.Form):

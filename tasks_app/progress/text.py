@@ -13,7 +13,9 @@ def progress_text(
     step: str = "",
     usual: str = "",
 ) -> str:
-    """`62 % · disk 1 of 2 · 19.9 of 32.0 GiB · 110 MB/s · ~2 min left`; what is not known is left out.
+    """`62 % · ~2 min left · disk 1 of 2 · 19.9 of 32.0 GiB · 110 MB/s`; what is not known is left out.
+
+    What matters most comes first, because a narrow row cuts the end.
 
     `step` is a part of the remote's own words; `usual` (see `estimate.format_usual`) stands where no percent is
     justified. "" when nothing is known.
@@ -21,6 +23,8 @@ def progress_text(
     parts = []
     if percent is not None:
         parts.append(f"{int(percent)} %")
+    if seconds_left is not None:
+        parts.append(format_left(seconds_left))
     # The step first: where a job has several guests, the bytes are those of the current one.
     if step:
         parts.append(step if len(step) <= _STEP_CHARS else step[: _STEP_CHARS - 1] + "…")
@@ -28,8 +32,6 @@ def progress_text(
         parts.append(format_share(min(bytes_done, bytes_total), bytes_total))
     if bytes_per_second is not None and bytes_per_second >= 1:
         parts.append(format_rate(bytes_per_second))
-    if seconds_left is not None:
-        parts.append(format_left(seconds_left))
     if percent is None and usual:
         parts.append(usual)
     return " · ".join(parts)

@@ -202,7 +202,12 @@ def failure(task: Task) -> KnownFailure | None:
 
 @register.filter
 def error_words(task: Task) -> str:
-    """The error of a failed task on one line: the log's telling line, else the exit text."""
+    """The error of a failed task on one line: the log's telling line, else the exit text.
+
+    A lost one has no such line: the last of its log tells of no error.
+    """
+    if task.state == State.LOST:
+        return one_line(task.exit_text) or "How it ended is unknown"
     words = one_line(task.error_line) or one_line(task.exit_text)
     return words.removeprefix("TASK ERROR: ") or "No reason was given"
 

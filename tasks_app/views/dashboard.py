@@ -88,8 +88,8 @@ def _grid(tasks: TaskQuerySet) -> list[dict[str, Any]]:
 
 
 def _first_steps(request: UserRequest, sources: list[Source]) -> list[dict[str, Any]]:
-    """The way to a useful portal, for who may walk it; nothing once it has been walked."""
-    if not can(request.user, Verb.ADD_SOURCE):
+    """The way to a useful portal, for who may walk it; nothing once it has been walked or hidden."""
+    if request.COOKIES.get("steps") == "hidden" or not can(request.user, Verb.ADD_SOURCE):
         return []
     real = [source for source in sources if not source.is_demo]
     steps = [

@@ -1,4 +1,4 @@
-"""Theme and density: a person's choice, kept in a cookie so that the first paint is right."""
+"""Looks: a person's choices, kept in cookies so that the first paint is right."""
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme

@@ -124,7 +124,8 @@ def _changed(request: UserRequest, row: Task) -> HttpResponse:
     parts = f"<template>{render_to_string('tasks/_row.html', context)}</template>"
     answer = HttpResponse(render_to_string("tasks/_status.html", context) + parts)
     answer["HX-Reswap"] = "none"
-    answer["HX-Trigger"] = json.dumps({"close-dialog": {}, "task-changed": {"id": row.pk}})
+    # The dialog last: it takes the form away from which both are told.
+    answer["HX-Trigger"] = json.dumps({"task-changed": {"id": row.pk}, "close-dialog": {}})
     return answer
 
 

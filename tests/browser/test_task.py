@@ -52,6 +52,37 @@ def test_log_of_a_running_task_is_followed(open_page: Open) -> None:
     assert view(page).evaluate(AT_END)
 
 
+def test_log_that_arrives_whole_after_the_page_announces_nothing(open_page: Open) -> None:
+    task = make_task(state="failed")
+    page = open_page(make_user(Role.OPERATOR), f"/tasks/{task.pk}/")
+    wait_until_live(page)
+    log_more(task, *(f"line {number}" for number in range(1, 101)))
+    expect(page.locator("#L1")).to_be_visible()
+    expect(page.locator("[data-log-pill]")).to_be_hidden()
+
+
+def test_failure_is_acknowledged_with_a_note(open_page: Open) -> None:
+    task = make_task(state="failed")
+    page = open_page(make_user(Role.OPERATOR), f"/tasks/{task.pk}/")
+    page.get_by_role("link", name="Acknowledge…").click()
+    expect(page.get_by_label("Note")).to_be_focused()
+    page.keyboard.type("disk replaced")
+    page.keyboard.press("Enter")
+    expect(page.locator("#dialog")).to_be_hidden()
+    expect(page.locator("#task-status")).to_contain_text("disk replaced")
+    expect(page.get_by_role("link", name="Acknowledge…")).to_have_count(0)
+
+
+def test_each_value_stands_right_below_its_name_on_a_phone(open_page: Open) -> None:
+    task = make_task()
+    page = open_page(make_user(Role.OPERATOR), f"/tasks/{task.pk}/", width=390)
+    tops = page.evaluate(
+        """[...document.querySelectorAll(".facts dt")].map((name) =>
+            [name.getBoundingClientRect().bottom, name.nextElementSibling.getBoundingClientRect().top])"""
+    )
+    assert tops and all(abs(bottom - top) < 1 for bottom, top in tops)
+
+
 def test_new_lines_cost_the_server_no_request(open_page: Open) -> None:
     page, task = open_running(open_page)
     asked: list[str] = []
@@ -202,7 +233,7 @@ def test_task_is_followed_to_its_end_without_a_reload(open_page: Open) -> None:
     expect(page.locator("#task-status .state")).to_have_text("Failed")
     expect(page.locator("#task-status")).to_contain_text("The storage is full")
     expect(page.get_by_role("link", name="Cancel…")).to_have_count(0)
-    expect(page.get_by_role("button", name="Acknowledge")).to_be_visible()
+    expect(page.get_by_role("link", name="Acknowledge…")).to_be_visible()
     expect(page.locator("#L3")).to_contain_text("TASK ERROR")
 
 

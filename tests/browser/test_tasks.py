@@ -228,6 +228,15 @@ def test_c_on_a_row_asks_and_cancels_nothing_by_itself(open_page: Open) -> None:
     assert task.cancel_requested_at is None
 
 
+def test_whole_row_of_a_failure_opens_it(open_page: Open) -> None:
+    task = make_task(state="failed", object_name="broke")
+    page = open_page(make_user(Role.OPERATOR), "/", width=390)
+    place = page.locator(".line-action p").bounding_box()
+    assert place
+    page.mouse.click(place["x"] + 5, place["y"] + 5)  # on the words of the error
+    page.wait_for_url(f"**/tasks/{task.pk}/")
+
+
 def test_dashboard_follows_and_a_failure_can_be_acknowledged(open_page: Open) -> None:
     source = make_source()
     make_task(source, state="failed", object_name="broke")

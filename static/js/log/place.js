@@ -23,14 +23,18 @@ export function showFollowing() {
   part("pill-words").textContent = `${unseen.toLocaleString("en-GB")} new line${unseen === 1 ? "" : "s"}`;
 }
 
-// Lines between `from` and `to` have come.
+const isAtEnd = () => view.scrollHeight - view.scrollTop - view.clientHeight < 4;
+
+// Lines between `from` and `to` have come. What fits into the log without scrolling is seen, and so is a log that was
+// fetched after the page.
 export function added(from, to) {
-  if (!place.isFollowing) unseen += Math.max(0, to - from);
+  if (!place.isFollowing && from) unseen += Math.max(0, to - from);
   for (let index = chunkOf(Math.max(1, from)); index <= chunkOf(Math.max(1, to)); index += 1) {
     if (place.isFollowing && index === chunks.length - 1) chunks[index].isNear = true;
     draw(index);
   }
   if (place.isFollowing) toEnd();
+  else if (view.scrollHeight <= view.clientHeight) unseen = 0;
   showFollowing();
 }
 
@@ -44,8 +48,7 @@ view.addEventListener("scroll", () => {
   place.top = view.scrollTop;
   // only a person lets go; heights that change move the place too
   if (isUp && (isDragging || Date.now() - userAt < 600)) release();
-  const isAtEnd = view.scrollHeight - view.scrollTop - view.clientHeight < 4;
-  if (isAtEnd && unseen && !place.isFollowing) { unseen = 0; showFollowing(); }
+  if (isAtEnd() && unseen && !place.isFollowing) { unseen = 0; showFollowing(); }
 }, { passive: true });
 
 part("follow").addEventListener("click", () => (place.isFollowing ? release() : follow()));

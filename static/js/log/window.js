@@ -33,6 +33,7 @@ export function grow(to) {
   if (to <= log.total && chunks.length) return;
   log.total = Math.max(log.total, to);
   part("total").textContent = log.total.toLocaleString("en-GB").replaceAll(",", "\u202f");
+  part("plural").hidden = log.total === 1;
   part("empty").hidden = log.total > 0;
   while (chunks.length <= chunkOf(log.total) && log.total) {
     const el = document.createElement("div");

@@ -32,6 +32,13 @@ def test_running_tasks_and_unseen_failures_of_a_day_are_shown() -> None:
     assert "Start seen" not in text and "Start ancient" not in text
 
 
+def test_first_steps_can_be_hidden() -> None:
+    client = signed_in(make_superuser())
+    assert "First steps" in client.get("/").text
+    client.post("/look", {"steps": "hidden"})
+    assert "First steps" not in client.get("/").text
+
+
 def test_acknowledging_is_offered_to_who_may() -> None:
     make_task(state="failed")
     assert "/acknowledge" in signed_in(make_user(Role.OPERATOR)).get("/").text

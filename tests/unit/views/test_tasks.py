@@ -474,6 +474,42 @@ def test_too_late_cancel_is_told_with_the_true_end() -> None:
     assert "Completed" in text
 
 
+def test_note_is_asked_for_before_a_failure_is_acknowledged_on_its_page() -> None:
+    task = make_task(state="failed", error_line="no space left")
+    client = signed_in(make_user(Role.OPERATOR))
+    address = f"/tasks/{task.pk}/acknowledge"
+    assert f'hx-get="{address}"' in client.get(f"/tasks/{task.pk}/").text
+    assert "no space left" in client.get(address, headers=HTMX).text
+    assert "at most 500 characters" in client.post(address, {"note": "x" * 501}, headers=HTMX).text
+    client.post(address, {"note": "disk replaced"}, headers=HTMX)
+    task.refresh_from_db()
+    assert task.acknowledged_note == "disk replaced"
+
+
+def test_question_about_a_failure_is_not_for_viewers() -> None:
+    task = make_task(state="failed")
+    assert signed_in(make_user(Role.VIEWER)).get(f"/tasks/{task.pk}/acknowledge").status_code == 403
+
+
+def test_last_line_of_a_lost_task_is_not_called_its_error() -> None:
+    source = make_source()
+    task = make_task(
+        source, state="lost", exit_text="unexpected status", error_line="generating cloud-init ISO"
+    )
+    client = signed_in(make_user(Role.VIEWER))
+    row = client.get("/tasks/").text
+    assert "unexpected status</span>" in row and "generating cloud-init ISO" not in row
+    page = client.get(f"/tasks/{task.pk}/").text
+    assert '<p class="failure-line">unexpected status</p>' in page
+    assert "The last line of its log: <code>generating cloud-init ISO</code>" in page
+
+
+def test_time_left_comes_before_what_a_narrow_row_cuts() -> None:
+    make_task(percent=47, step="disk 2 of 2", bytes_done=1 << 30, bytes_total=2 << 30, seconds_left=100)
+    text = signed_in(make_user(Role.VIEWER)).get("/tasks/").text
+    assert "47 % · ~2 min left · disk 2 of 2 · 1.0 of 2.0 GiB" in text
+
+
 def test_operator_acknowledges_a_failure() -> None:
     task = make_task(state="failed")
     answer = signed_in(make_user(Role.OPERATOR, username="olga")).post(
