@@ -1,8 +1,9 @@
 """Cancelling a task: what a person asks for, its delivery to the source, and what is left behind.
 
 While `cancel_requested_at` is set and `cancel_note` is empty, something remains to be done. `cancel_delivered_at` is
-written before the call and claims it. `cancel_error` beside a request is the last failed attempt (it will be tried
-again), without a request it is the source's refusal. The final state itself is written by `ingest` alone.
+written before the call and claims it; it is renewed while its job lives. `cancel_error` beside a request is the last
+failed attempt (it will be tried again), without a request it is the source's refusal. The final state itself is
+written by `ingest` alone.
 """
 
 import logging
@@ -23,6 +24,7 @@ from tasks_app.errors import PrivilegeMissing, SourcePaused, TaskAlreadyFinished
 from tasks_app.models import Source, Task, TaskEvent
 from tasks_app.progress.outcome import classify, was_stopped
 from tasks_app.queue import Job, enqueue
+from tasks_app.services.claims import CLAIM_SECONDS, kept_alive
 from tasks_app.services.leftovers import describe_leftovers
 from tasks_app.sources.base import TaskObservation
 from tasks_app.sources.errors import SourceError, SourceRefused
@@ -32,8 +34,6 @@ from tasks_app.states import State
 
 logger = logging.getLogger(__name__)
 
-CLAIM_SECONDS = 60
-"""A delivery job lives no longer; after this a claim without a result belongs to a killed worker."""
 END_LOOKS = 3
 END_PAUSE_SECONDS = 1.0
 """The source answers when the worker is gone; its list may take a moment more."""
@@ -106,7 +106,8 @@ def deliver_cancel(task_pk: int, *, client: ProxmoxSource | None = None) -> None
     if task is None or task.source.paused_at is not None or not _claim(task):
         return
     try:
-        _stop(task, client or connections.client_of(task.source))
+        with kept_alive(partial(_renew, task.pk)):
+            _stop(task, client or connections.client_of(task.source))
     except SourceRefused as error:
         logger.info("cancel refused task=%d kind=%s", task.pk, error.kind)
         if task.is_final:
@@ -137,6 +138,11 @@ def _unfinished_business(at: datetime) -> "QuerySet[Task]":
 def _claim(task: Task) -> bool:
     at = now()
     return _unfinished_business(at).filter(pk=task.pk).update(cancel_delivered_at=at) == 1
+
+
+def _renew(task_pk: int) -> None:
+    claimed = Task.objects.cancels_waiting().filter(pk=task_pk, cancel_delivered_at__isnull=False)
+    claimed.update(cancel_delivered_at=now())
 
 
 def _stop(task: Task, client: ProxmoxSource) -> None:

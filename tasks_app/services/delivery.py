@@ -3,6 +3,7 @@
 import logging
 import re
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.db.models import F, Q
@@ -10,6 +11,7 @@ from django.utils.timezone import now
 
 from tasks_app import connections
 from tasks_app.models import Submission
+from tasks_app.services.claims import CLAIM_SECONDS, kept_alive
 from tasks_app.services.guest_actions import send
 from tasks_app.services.reconciliation import Happened, TooEarly, Unclear, find_proof
 from tasks_app.services.reservations import reserve_vmid, says_vmid_is_taken
@@ -25,10 +27,6 @@ from tasks_app.states import State
 
 logger = logging.getLogger(__name__)
 
-CLAIM_SECONDS = 20
-"""For what comes before the call. A job that is slower loses the row before it has done anything."""
-CALL_SECONDS = 90
-"""Longer than a job may live (60 s): when it has run out, the call of the former holder is surely over."""
 DELIVER_WITHIN = timedelta(minutes=15)
 """Nobody wants a guest stopped an hour after the click because its cluster has come back."""
 ASK_WITHIN = timedelta(days=1)
@@ -57,7 +55,10 @@ def locked_guest(text: str) -> int | None:
 
 
 def claim(pk: int) -> Submission | None:
-    """The submission, leased to the caller; None when it is not due, ended, answered, or in other hands."""
+    """The submission, leased to the caller; None when it is not due, ended, answered, or in other hands.
+
+    `attempts` counts the claims and so tells this one from every other: who holds an older one writes nothing more.
+    """
     at = now()
     lease_until = at + timedelta(seconds=CLAIM_SECONDS)
     free = Submission.objects.unfinished().filter(
@@ -74,16 +75,33 @@ def claim(pk: int) -> Submission | None:
 def bring(submission: Submission, client: ProxmoxSource | None) -> None:
     """Make the call, or find out what came of the one noted before. Ends with the lease given back.
 
-    Sets `remote_id` when the source has started a task. Raises nothing that a source can cause.
+    The lease is renewed as long as this process lives. Sets `remote_id` when the source has started a task. Raises
+    nothing that a source can cause.
     """
+    with kept_alive(partial(_renew, submission.pk, submission.attempts)):
+        _bring(submission, client)
+
+
+def _renew(pk: int, attempts: int) -> None:
+    mine = Submission.objects.unfinished().filter(
+        pk=pk, attempts=attempts, lease_until__isnull=False, answered_at__isnull=True
+    )
+    mine.update(lease_until=now() + timedelta(seconds=CLAIM_SECONDS))
+
+
+def _bring(submission: Submission, client: ProxmoxSource | None) -> None:
+    is_too_late = now() - submission.created_at > DELIVER_WITHIN
     if submission.source.paused_at is not None:
-        _try_later(submission, "The source is paused.")
+        if submission.called_at is None and is_too_late:
+            _give_up(submission)
+        else:
+            _try_later(submission, "The source is paused.")
         return
     try:
         client = client or connections.client_of(submission.source)
         if submission.called_at is not None and not _reconcile(submission, client):
             return
-        if now() - submission.created_at > DELIVER_WITHIN:
+        if is_too_late:
             _give_up(submission)
             return
         if submission.action == Submission.Action.CLONE and submission.new_vmid is None:
@@ -172,9 +190,9 @@ def _refused(submission: Submission, error: SourceRefused) -> None:
 
 
 def _note_call(submission: Submission) -> bool:
-    """Write the intent, and hold the row for as long as the call may take. False when the row was lost."""
+    """Write the intent. False when the row was lost."""
     at = now()
-    return _save(submission, called_at=at, lease_until=at + timedelta(seconds=CALL_SECONDS))
+    return _save(submission, called_at=at, lease_until=at + timedelta(seconds=CLAIM_SECONDS))
 
 
 def _note_answer(submission: Submission, remote_id: str) -> None:
@@ -223,7 +241,7 @@ def _end(submission: Submission, state: State, error: str) -> None:
 def _save(submission: Submission, **values: Any) -> bool:
     """Write, unless the row has gone into other hands."""
     mine = Submission.objects.unfinished().filter(
-        pk=submission.pk, lease_until=submission.lease_until, answered_at__isnull=True
+        pk=submission.pk, attempts=submission.attempts, answered_at__isnull=True
     )
     if not mine.update(**values):
         return False

@@ -12,8 +12,9 @@ from tasks_app.sources.proxmox import ProxmoxSource
 
 CLOCK_SLACK_SECONDS = 5.0
 """Start times have whole seconds, and the Date header that tells the remote's clock has, too."""
-ABSENCE_SECONDS = 60.0
-"""A request that Proxmox's proxy has given up (30 s) may still start its task; twice that proves absence."""
+ABSENCE_SECONDS = 75.0
+"""A job that noted a call may still make it until its time limit ends it (60 s, and 3 more if it does not listen), and
+a request that Proxmox's proxy has given up (30 s) may still start its task. Nothing is called again before."""
 PAGE = 500
 MAX_PAGES = 20
 

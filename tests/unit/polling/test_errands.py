@@ -65,3 +65,9 @@ def test_a_cancel_that_waits_is_picked_up(pick_ups):
     make_task(cancel_requested_at=now())
     enqueue_errands(now())
     assert pick_ups() == 1
+
+
+def test_a_cancel_of_a_paused_source_waits(pick_ups):
+    make_task(make_source(paused_at=now()), cancel_requested_at=now())
+    enqueue_errands(now())
+    assert pick_ups() == 0

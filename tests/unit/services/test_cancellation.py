@@ -10,6 +10,7 @@ from tasks_app.errors import NotPermitted, PrivilegeMissing, SourcePaused, TaskA
 from tasks_app.models import AuditEntry, Role, Task, TaskEvent
 from tasks_app.services import cancellation
 from tasks_app.services.cancellation import cancel_obstacle, cancel_task, deliver_cancel, pick_up_cancels
+from tasks_app.services.claims import CLAIM_SECONDS
 from tasks_app.sources.errors import SourceNeedsPerson, SourceRefused, SourceUnavailable
 from tasks_app.sources.proxmox import Resource
 from tasks_app.states import State
@@ -287,7 +288,7 @@ def test_after_a_refusal_one_may_ask_again(remote, audited):
 
 
 def test_a_killed_delivery_is_finished_by_another(remote, queued):
-    long_ago = now() - timedelta(seconds=cancellation.CLAIM_SECONDS + 1)
+    long_ago = now() - timedelta(seconds=CLAIM_SECONDS + 1)
     task = make_asked(remote, cancel_delivered_at=long_ago)
     remote.end_task(task.remote_id, "interrupted by signal")
     remote.guests = [Resource("qemu/303", "qemu", node="pve1", vmid=303, lock="clone")]
@@ -298,6 +299,23 @@ def test_a_killed_delivery_is_finished_by_another(remote, queued):
     task.refresh_from_db()
     assert task.cancel_note.startswith("1 leftover: VM 303")
     assert remote.count("stop_task") == 0
+
+
+def test_a_delivery_that_renews_its_claim_is_left_alone(remote, queued):
+    long_ago = now() - timedelta(seconds=CLAIM_SECONDS + 1)
+    task = make_asked(remote, cancel_delivered_at=long_ago)
+    cancellation._renew(task.pk)
+    pick_up_cancels()
+    assert queued() == []
+
+
+def test_a_late_renewal_takes_nothing_back(remote, queued):
+    task = make_asked(remote)
+    remote.fails["stop_task"] = [SourceUnavailable("pve1 does not answer.", kind="timeout")]
+    deliver_cancel(task.pk, client=remote)
+    cancellation._renew(task.pk)
+    pick_up_cancels()
+    assert queued() == [("cancel", (task.pk,))]
 
 
 def test_a_source_that_fails_is_asked_at_the_pace_of_the_poller(queued):

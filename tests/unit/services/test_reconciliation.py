@@ -6,7 +6,14 @@ import pytest
 from django.utils.timezone import now
 
 from tasks_app.models import Submission
-from tasks_app.services.reconciliation import Happened, NothingHappened, TooEarly, Unclear, find_proof
+from tasks_app.services.reconciliation import (
+    ABSENCE_SECONDS,
+    Happened,
+    NothingHappened,
+    TooEarly,
+    Unclear,
+    find_proof,
+)
 from tasks_app.sources.errors import SourceRefused
 from tasks_app.sources.proxmox import NodeTasks, Resource
 from tests.factories import make_source, make_task, make_user
@@ -111,9 +118,10 @@ def test_two_that_may_be_it_are_no_proof(remote):
     assert isinstance(judge(remote, submission), Unclear)
 
 
-def test_nothing_yet_is_too_early_for_a_minute(remote):
-    assert judge(remote, make_called(seconds_ago=50)) == TooEarly()
-    assert judge(remote, make_called(seconds_ago=61)) == NothingHappened()
+def test_nothing_yet_is_too_early_while_the_job_that_called_may_live(remote, settings):
+    assert settings.JOB_TIMEOUT_SECONDS + 3 < ABSENCE_SECONDS
+    assert judge(remote, make_called(seconds_ago=ABSENCE_SECONDS - 5)) == TooEarly()
+    assert judge(remote, make_called(seconds_ago=ABSENCE_SECONDS + 1)) == NothingHappened()
 
 
 def test_a_refused_list_is_no_proof(remote):

@@ -7,8 +7,9 @@ import pytest
 from django.utils.timezone import now
 
 from tasks_app.errors import InvalidInput, NotPermitted, SourcePaused
-from tasks_app.models import AuditEntry, Guest, Role, Submission, Task
+from tasks_app.models import AuditEntry, Guest, Role, Source, Submission, Task
 from tasks_app.services import delivery
+from tasks_app.services.claims import CLAIM_SECONDS
 from tasks_app.services.submissions import (
     deliver_submission,
     obstacle,
@@ -264,6 +265,52 @@ def test_a_delivery_under_way_is_not_disturbed(remote):
     assert remote.calls == []
 
 
+def test_a_killed_delivery_is_free_within_seconds(queued):
+    submission = submit()
+    delivery.claim(submission.pk)
+    pick_up_submissions()
+    assert queued() == []
+    assert Submission.objects.get().lease_until - now() <= timedelta(seconds=CLAIM_SECONDS)
+    Submission.objects.update(lease_until=now() - timedelta(seconds=1))
+    pick_up_submissions()
+    assert queued() == [("deliver", (submission.pk,))]
+
+
+def test_a_slow_delivery_keeps_its_row(remote):
+    submission = submit()
+    held = delivery.claim(submission.pk)
+    Submission.objects.update(lease_until=now() - timedelta(seconds=1))
+    delivery._renew(held.pk, held.attempts)
+    deliver_submission(submission.pk, client=remote)
+    assert remote.calls == []
+
+
+@pytest.mark.parametrize(("action", "parameters"), [("start", {}), ("clone", CLONE)])
+def test_a_job_that_has_lost_its_row_calls_nothing(remote, action, parameters):
+    submission = submit(None, action, parameters)
+    late = delivery.claim(submission.pk)
+    Submission.objects.update(lease_until=now() - timedelta(seconds=1))
+    delivery.claim(submission.pk)
+    delivery._renew(late.pk, late.attempts)
+    delivery.bring(late, remote)
+    assert remote.count(f"{action}_guest") == 0
+    submission.refresh_from_db()
+    assert (submission.called_at, submission.new_vmid) == (None, None)
+
+
+def test_a_submission_of_a_paused_source_is_given_up_like_any_other(remote):
+    submission = submit()
+    Source.objects.update(paused_at=now())
+    deliver_submission(submission.pk, client=remote)
+    submission.refresh_from_db()
+    assert submission.state == State.PENDING
+    Submission.objects.update(created_at=now() - timedelta(minutes=16), next_attempt_at=now())
+    deliver_submission(submission.pk, client=remote)
+    submission.refresh_from_db()
+    assert submission.state == State.FAILED
+    assert "within 15 minutes" in submission.error
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -484,7 +531,7 @@ def cut_off(submission, *, seconds_ago=120):
     """As a killed worker leaves the row."""
     called_at = datetime.now(UTC) - timedelta(seconds=seconds_ago)
     Submission.objects.filter(pk=submission.pk).update(
-        called_at=called_at, lease_until=called_at + timedelta(seconds=90), created_at=called_at
+        called_at=called_at, lease_until=called_at + timedelta(seconds=9), created_at=called_at
     )
     return called_at
 
