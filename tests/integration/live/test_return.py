@@ -234,16 +234,17 @@ def test_the_web_process_stops_at_once_with_open_streams(session, number):
         streams = [Stream(port, "tasks", session) for _ in range(20)]
         for stream in streams:
             stream.wait_until_served()
-        started = time.monotonic()
         process.send_signal(number)
-        assert process.wait(5) == 0
-        took = time.monotonic() - started
+        # 0.3 s on an idle machine, ten times that on one with ten times the work. A stream that does not end by
+        # itself is cut by uvicorn after 2 s, which it logs as an error: that shows at any load.
+        status = process.wait(20)
         for stream in streams:
             stream.read_until(lambda s: s.is_over)
         output = process.stdout.read().decode()
-    assert took < 2  # 0.3 s on an idle machine; above this uvicorn would have cut what was left, and said so
+    assert status == 0, output
     assert "Traceback" not in output
     assert "ERROR" not in output
+    assert all(stream.is_complete for stream in streams)
 
 
 def test_streams_end_as_complete_answers_when_the_server_stops(session):
