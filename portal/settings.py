@@ -8,7 +8,7 @@ import dj_database_url
 from cryptography.fernet import Fernet
 from csp.constants import NONE, SELF
 
-from portal import env, keys
+from portal import env, keys, mail
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -122,6 +122,14 @@ CACHES = {
 # must exceed timeout × (1 + (queue_limit + 1) / workers) + 30 (measured); `ack_failures` and one attempt, because
 # what must be tried again stands in rows of ours, not in the queue.
 WORKERS = env.number("PORTAL_WORKERS", 2, low=1, high=64)
+
+# Clones at once. Eight of one template went well in one test and two already share the disk; a storage gives its lock to
+# one allocation after the other and lets the rest time out, so few should wait for it. Clones of a running guest take
+# its lock alone, so these always run one after another.
+CLONES_PER_TEMPLATE = env.number("PORTAL_CLONES_PER_TEMPLATE", 4, low=1, high=100)
+CLONES_PER_STORAGE = env.number("PORTAL_CLONES_PER_STORAGE", 4, low=1, high=100)
+CLONES_PER_CLUSTER = env.number("PORTAL_CLONES_PER_CLUSTER", 8, low=1, high=100)
+
 JOB_TIMEOUT_SECONDS = 60
 _queue = {
     "timeout": JOB_TIMEOUT_SECONDS,
@@ -196,6 +204,17 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
     }
 }
+
+# Mails repeat the notices of people's inboxes; without an address nothing is sent.
+EMAIL_URL = env.url("PORTAL_EMAIL_URL", "", mail.SCHEMES)
+SENDS_MAIL = bool(EMAIL_URL)
+_mail = mail.mail_settings(EMAIL_URL)
+EMAIL_BACKEND = _mail["EMAIL_BACKEND"]
+EMAIL_HOST, EMAIL_PORT = _mail.get("EMAIL_HOST", ""), _mail.get("EMAIL_PORT", 25)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail.get("EMAIL_HOST_USER", ""), _mail.get("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.get("EMAIL_USE_TLS", False), _mail.get("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = mail.TIMEOUT_SECONDS
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("PORTAL_EMAIL_FROM", "Task portal <portal@localhost>")
 
 LANGUAGE_CODE = "en-gb"
 USE_I18N = False

@@ -2,7 +2,7 @@
 
 from tasks_app.polling import retention
 from tasks_app.polling import watch as watching
-from tasks_app.services import cancellation, submissions
+from tasks_app.services import cancellation, inventory_watch, leases, notices, removal, submissions
 
 
 def watch(slot: int) -> None:
@@ -33,8 +33,24 @@ def pick_up() -> None:
     """Enqueue again what stands in rows without progress (one-minute schedule, and at start-up)."""
     submissions.pick_up_submissions()
     cancellation.pick_up_cancels()
+    removal.continue_removals()
 
 
 def tidy() -> None:
     """Remove what is kept for a while only: old events (hourly schedule)."""
     retention.tidy()
+
+
+def run_leases() -> None:
+    """Remind of leases that end, end them, delete after the grace period (ten-minute schedule, and at start-up)."""
+    leases.run_leases()
+
+
+def check_machines() -> None:
+    """Note machines and templates that vanished or moved in Proxmox (one-minute schedule)."""
+    inventory_watch.check_machines()
+
+
+def send_mails() -> None:
+    """Mail the notices that are not mailed yet (after each notice; ten-minute schedule for what failed)."""
+    notices.send_mails()

@@ -1,4 +1,4 @@
-"""Kinds of tasks: what a person calls them, and how long they may take before they are overdue.
+"""Kinds of tasks: what a person calls them, and to which family of time limits they belong.
 
 The types are Proxmox's worker types (pve-manager `www/manager6/Utils.js`, qemu-server, pve-container).
 """
@@ -10,80 +10,98 @@ HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True)
+class Family:
+    """Kinds that share a time limit, which an admin may change. `seconds` is the default."""
+
+    label: str
+    seconds: int
+
+
+# Limits as the Proxmox task guides have them; a console is open as long as somebody works in it.
+FAMILIES: dict[str, Family] = {
+    "clone": Family("Clone, move, migrate, download", 2 * HOUR),
+    "backup": Family("Back up and restore", 4 * HOUR),
+    "snapshot": Family("Snapshot and roll back", 10 * MINUTE),
+    "start": Family("Start and resume", 5 * MINUTE),
+    "stop": Family("Stop, shut down, reboot, suspend", 5 * MINUTE),
+    "create": Family("Create", 30 * MINUTE),
+    "console": Family("Consoles and shells", 24 * HOUR),
+    "other": Family("Anything else", 30 * MINUTE),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
-    """`label` names the kind, `verb` begins the sentence about one task, `limit_seconds` is when it is overdue."""
+    """`label` names the kind, `verb` begins the sentence about one task, `family` says when it is overdue."""
 
     label: str
     verb: str
     noun: str = ""
-    limit_seconds: int = 30 * MINUTE
+    family: str = "other"
 
-
-# Limits as the Proxmox task guides have them: clone 2 h, backup 4 h, snapshot 10 min, start and stop 5 min.
-_CLONE, _BACKUP, _SNAPSHOT, _POWER = 2 * HOUR, 4 * HOUR, 10 * MINUTE, 5 * MINUTE
 
 KINDS: dict[str, Kind] = {
-    "qmclone": Kind("VM clone", "Clone", "VM", _CLONE),
-    "vzclone": Kind("CT clone", "Clone", "CT", _CLONE),
-    "qmcreate": Kind("VM create", "Create", "VM"),
-    "vzcreate": Kind("CT create", "Create", "CT"),
-    "qmrestore": Kind("VM restore", "Restore", "VM", _BACKUP),
-    "vzrestore": Kind("CT restore", "Restore", "CT", _BACKUP),
-    "qmstart": Kind("VM start", "Start", "VM", _POWER),
-    "vzstart": Kind("CT start", "Start", "CT", _POWER),
-    "qmstop": Kind("VM stop", "Stop", "VM", _POWER),
-    "vzstop": Kind("CT stop", "Stop", "CT", _POWER),
-    "qmshutdown": Kind("VM shutdown", "Shut down", "VM", _POWER),
-    "vzshutdown": Kind("CT shutdown", "Shut down", "CT", _POWER),
-    "qmreboot": Kind("VM reboot", "Reboot", "VM", _POWER),
-    "vzreboot": Kind("CT reboot", "Reboot", "CT", _POWER),
-    "qmreset": Kind("VM reset", "Reset", "VM", _POWER),
-    "qmsuspend": Kind("VM hibernate", "Hibernate", "VM", _POWER),
-    "qmpause": Kind("VM pause", "Pause", "VM", _POWER),
-    "qmresume": Kind("VM resume", "Resume", "VM", _POWER),
-    "vzsuspend": Kind("CT suspend", "Suspend", "CT", _POWER),
-    "vzresume": Kind("CT resume", "Resume", "CT", _POWER),
-    "qmsnapshot": Kind("VM snapshot", "Snapshot", "VM", _SNAPSHOT),
-    "vzsnapshot": Kind("CT snapshot", "Snapshot", "CT", _SNAPSHOT),
-    "qmrollback": Kind("VM rollback", "Roll back", "VM", _SNAPSHOT),
-    "vzrollback": Kind("CT rollback", "Roll back", "CT", _SNAPSHOT),
-    "qmdelsnapshot": Kind("VM delete snapshot", "Delete snapshot of", "VM", _SNAPSHOT),
-    "vzdelsnapshot": Kind("CT delete snapshot", "Delete snapshot of", "CT", _SNAPSHOT),
+    "qmclone": Kind("VM clone", "Clone", "VM", "clone"),
+    "vzclone": Kind("CT clone", "Clone", "CT", "clone"),
+    "qmcreate": Kind("VM create", "Create", "VM", "create"),
+    "vzcreate": Kind("CT create", "Create", "CT", "create"),
+    "qmrestore": Kind("VM restore", "Restore", "VM", "backup"),
+    "vzrestore": Kind("CT restore", "Restore", "CT", "backup"),
+    "qmstart": Kind("VM start", "Start", "VM", "start"),
+    "vzstart": Kind("CT start", "Start", "CT", "start"),
+    "qmstop": Kind("VM stop", "Stop", "VM", "stop"),
+    "vzstop": Kind("CT stop", "Stop", "CT", "stop"),
+    "qmshutdown": Kind("VM shutdown", "Shut down", "VM", "stop"),
+    "vzshutdown": Kind("CT shutdown", "Shut down", "CT", "stop"),
+    "qmreboot": Kind("VM reboot", "Reboot", "VM", "stop"),
+    "vzreboot": Kind("CT reboot", "Reboot", "CT", "stop"),
+    "qmreset": Kind("VM reset", "Reset", "VM", "stop"),
+    "qmsuspend": Kind("VM hibernate", "Hibernate", "VM", "stop"),
+    "qmpause": Kind("VM pause", "Pause", "VM", "stop"),
+    "qmresume": Kind("VM resume", "Resume", "VM", "start"),
+    "vzsuspend": Kind("CT suspend", "Suspend", "CT", "stop"),
+    "vzresume": Kind("CT resume", "Resume", "CT", "start"),
+    "qmsnapshot": Kind("VM snapshot", "Snapshot", "VM", "snapshot"),
+    "vzsnapshot": Kind("CT snapshot", "Snapshot", "CT", "snapshot"),
+    "qmrollback": Kind("VM rollback", "Roll back", "VM", "snapshot"),
+    "vzrollback": Kind("CT rollback", "Roll back", "CT", "snapshot"),
+    "qmdelsnapshot": Kind("VM delete snapshot", "Delete snapshot of", "VM", "snapshot"),
+    "vzdelsnapshot": Kind("CT delete snapshot", "Delete snapshot of", "CT", "snapshot"),
     "qmtemplate": Kind("VM to template", "Convert to template", "VM"),
     "vztemplate": Kind("CT to template", "Convert to template", "CT"),
     "qmdestroy": Kind("VM destroy", "Destroy", "VM"),
     "vzdestroy": Kind("CT destroy", "Destroy", "CT"),
     "qmconfig": Kind("VM configure", "Configure", "VM"),
-    "qmmove": Kind("VM move disk", "Move disk of", "VM", _CLONE),
-    "move_volume": Kind("CT move volume", "Move volume of", "CT", _CLONE),
-    "qmigrate": Kind("VM migrate", "Migrate", "VM", _CLONE),
-    "vzmigrate": Kind("CT migrate", "Migrate", "CT", _CLONE),
-    "qmtunnel": Kind("VM migration target", "Receive", "VM", _CLONE),
-    "vzmtunnel": Kind("CT migration target", "Receive", "CT", _CLONE),
+    "qmmove": Kind("VM move disk", "Move disk of", "VM", "clone"),
+    "move_volume": Kind("CT move volume", "Move volume of", "CT", "clone"),
+    "qmigrate": Kind("VM migrate", "Migrate", "VM", "clone"),
+    "vzmigrate": Kind("CT migrate", "Migrate", "CT", "clone"),
+    "qmtunnel": Kind("VM migration target", "Receive", "VM", "clone"),
+    "vzmtunnel": Kind("CT migration target", "Receive", "CT", "clone"),
     "resize": Kind("Resize disk", "Resize disk of", "guest"),
     "pull_file": Kind("Pull file", "Pull file from", "CT"),
     "push_file": Kind("Push file", "Push file to", "CT"),
-    "vncproxy": Kind("Console", "Console of", "guest", 24 * HOUR),
-    "spiceproxy": Kind("Console (SPICE)", "Console of", "guest", 24 * HOUR),
-    "vncshell": Kind("Shell", "Shell", "", 24 * HOUR),
-    "spiceshell": Kind("Shell (SPICE)", "Shell", "", 24 * HOUR),
-    "hastart": Kind("HA start", "Ask HA to start", "guest", _POWER),
-    "hastop": Kind("HA stop", "Ask HA to stop", "guest", _POWER),
-    "hamigrate": Kind("HA migrate", "Ask HA to migrate", "guest", _POWER),
-    "vzdump": Kind("Backup", "Back up", "guest", _BACKUP),
-    "download": Kind("Download", "Download", "", _CLONE),
-    "ociregistrypull": Kind("Pull OCI image", "Pull image", "", _CLONE),
-    "imgcopy": Kind("Copy data", "Copy data", "", _CLONE),
+    "vncproxy": Kind("Console", "Console of", "guest", "console"),
+    "spiceproxy": Kind("Console (SPICE)", "Console of", "guest", "console"),
+    "vncshell": Kind("Shell", "Shell", "", "console"),
+    "spiceshell": Kind("Shell (SPICE)", "Shell", "", "console"),
+    "hastart": Kind("HA start", "Ask HA to start", "guest", "start"),
+    "hastop": Kind("HA stop", "Ask HA to stop", "guest", "stop"),
+    "hamigrate": Kind("HA migrate", "Ask HA to migrate", "guest", "start"),
+    "vzdump": Kind("Backup", "Back up", "guest", "backup"),
+    "download": Kind("Download", "Download", "", "clone"),
+    "ociregistrypull": Kind("Pull OCI image", "Pull image", "", "clone"),
+    "imgcopy": Kind("Copy data", "Copy data", "", "clone"),
     "imgdel": Kind("Erase data", "Erase data", ""),
     "prunebackups": Kind("Prune backups", "Prune backups", ""),
     "startall": Kind("Bulk start", "Start all guests", ""),
     "stopall": Kind("Bulk shutdown", "Shut down all guests", ""),
     "suspendall": Kind("Bulk suspend", "Suspend all guests", ""),
-    "migrateall": Kind("Bulk migrate", "Migrate all guests", "", _BACKUP),
+    "migrateall": Kind("Bulk migrate", "Migrate all guests", "", "backup"),
     "bulk-start": Kind("Bulk start", "Start guests", ""),
     "bulk-shutdown": Kind("Bulk shutdown", "Shut down guests", ""),
     "bulk-suspend": Kind("Bulk suspend", "Suspend guests", ""),
-    "bulk-migrate": Kind("Bulk migrate", "Migrate guests", "", _BACKUP),
+    "bulk-migrate": Kind("Bulk migrate", "Migrate guests", "", "backup"),
     "aptupdate": Kind("Update package list", "Update package list", ""),
     "srvstart": Kind("Service start", "Start service", ""),
     "srvstop": Kind("Service stop", "Stop service", ""),
@@ -102,7 +120,7 @@ KINDS: dict[str, Kind] = {
 
 
 def kind_of(type: str) -> Kind:
-    """The kind of a worker type; an unknown one is shown by its own name and judged by the general limit."""
+    """The kind of a worker type; an unknown one is shown by its own name and belongs to "other"."""
     return KINDS.get(type) or Kind(type, type)
 
 

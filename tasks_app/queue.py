@@ -23,6 +23,9 @@ class Job(StrEnum):
     CANCEL = "tasks_app.jobs.cancel"
     PICK_UP = "tasks_app.jobs.pick_up"
     TIDY = "tasks_app.jobs.tidy"
+    RUN_LEASES = "tasks_app.jobs.run_leases"
+    CHECK_MACHINES = "tasks_app.jobs.check_machines"
+    SEND_MAILS = "tasks_app.jobs.send_mails"
 
 
 # The watch loops live in a cluster of their own, so that long slices never keep a cancel waiting.
@@ -35,6 +38,9 @@ _SCHEDULES: dict[Job, tuple[str, int]] = {
     Job.ENSURE_WATCHERS: (Schedule.MINUTES, 1),
     Job.PICK_UP: (Schedule.MINUTES, 1),
     Job.TIDY: (Schedule.MINUTES, 10),
+    Job.RUN_LEASES: (Schedule.MINUTES, 10),
+    Job.CHECK_MACHINES: (Schedule.MINUTES, 1),
+    Job.SEND_MAILS: (Schedule.MINUTES, 10),
 }
 
 

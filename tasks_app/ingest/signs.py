@@ -7,7 +7,7 @@ from django.db.models import F, Value
 from django.db.models.functions import Coalesce
 
 from tasks_app.ingest.events import Events
-from tasks_app.kinds import kind_of
+from tasks_app.ingest.limits import limit_seconds
 from tasks_app.models import Source, Task, TaskEvent
 from tasks_app.states import State
 
@@ -46,7 +46,7 @@ def mark_overdue(source: Source, tasks: list[Task], *, at: datetime) -> int:
     late = [
         t.pk
         for t in tasks
-        if t.overdue_since is None and at - t.started_at > timedelta(seconds=kind_of(t.type).limit_seconds)
+        if t.overdue_since is None and at - t.started_at > timedelta(seconds=limit_seconds(t.type))
     ]
     if not late:
         return 0

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils.timezone import now
 
 from tasks_app.models.catalog import CatalogItem
@@ -51,6 +51,21 @@ class MachineQuerySet(models.QuerySet["Machine"]):
     def in_the_making(self) -> Self:
         return self.filter(stage__in=[*WAITING, *WORKING])
 
+    def standing(self) -> Self:
+        """Guests that stand on their source, made to the end or not, and are not being made now."""
+        return self.filter(
+            exists=True, ended_at__isnull=True, stage__in=[Stage.READY, Stage.FAILED, Stage.CANCELLED]
+        )
+
+    def being_deleted(self, at: "datetime") -> Self:
+        """Machines whose deletion has begun; one that is only announced has no such step yet."""
+        return self.filter(
+            ended_at__isnull=True,
+            delete_at__lte=at,
+            submissions__step="delete",
+            submissions__created_at__gte=F("delete_at"),
+        ).distinct()
+
     def due(self, at: "datetime") -> Self:
         """Machines in the making that the pipeline should look at, in nobody's hands."""
         return self.in_the_making().filter(
@@ -59,7 +74,10 @@ class MachineQuerySet(models.QuerySet["Machine"]):
 
 
 class Machine(models.Model):
-    """`stage` moves by conditional updates only. `ended_at` releases quota, VMID and address, and is never unset."""
+    """`stage` moves by conditional updates only. `ended_at` releases quota, VMID and address.
+
+    It is unset by "retry" alone, which reserves all of them anew under the lock of the team.
+    """
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="machines")
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="machines")
@@ -152,6 +170,12 @@ class Machine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.vmid})" if self.vmid else self.name
+
+    @property
+    def is_standing(self) -> bool:
+        """See the queryset: only such a machine can be worked on."""
+        stages = (Stage.READY, Stage.FAILED, Stage.CANCELLED)
+        return self.exists and self.ended_at is None and self.stage in stages
 
     @property
     def is_in_the_making(self) -> bool:

@@ -6,7 +6,6 @@ call happened: such a row is reconciled (`reconciliation.py`), never simply call
 
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -20,13 +19,13 @@ from tasks_app.audit.context import current_origin
 from tasks_app.audit.recorder import record
 from tasks_app.errors import InvalidInput, SourcePaused
 from tasks_app.ingest.tasks import ingest_observations
-from tasks_app.kinds import kind_of
 from tasks_app.models import Guest, Source, Submission, Task, TaskEvent
 from tasks_app.progress.upid import InvalidUpid, parse_upid
 from tasks_app.queue import Job, enqueue
 from tasks_app.services.delivery import MAX_REPEATS, back_off, bring, claim, locked_guest
-from tasks_app.services.guest_actions import PRIVILEGES, main_type, parse_action, parse_parameters, unfitness
+from tasks_app.services.guest_actions import PRIVILEGES, parse_action, parse_parameters, unfitness
 from tasks_app.services.reservations import says_vmid_is_taken
+from tasks_app.services.time_limits import note_overdue
 from tasks_app.sources.base import TaskObservation
 from tasks_app.sources.proxmox import ProxmoxSource
 from tasks_app.sources.proxmox.permissions import parse_permissions
@@ -153,7 +152,7 @@ def settle_submissions() -> None:
             _link(submission)
         if task is not None and task.is_final:
             _settle(submission, task)
-    _note_overdue()
+    note_overdue()
 
 
 def pick_up_submissions() -> None:
@@ -209,11 +208,3 @@ def _repeat_of(submission: Submission, task: Task) -> dict[str, Any]:
             "error": f"VMID {submission.new_vmid} was taken; the portal tries another.",
         }
     return {}
-
-
-def _note_overdue() -> None:
-    """By the limit of its kind, counted from the click. A sign, never an end."""
-    at = now()
-    for submission in Submission.objects.unfinished().filter(overdue_since__isnull=True):
-        if at - submission.created_at > timedelta(seconds=kind_of(main_type(submission)).limit_seconds):
-            Submission.objects.unfinished().filter(pk=submission.pk).update(overdue_since=at)

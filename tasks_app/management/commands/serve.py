@@ -59,6 +59,7 @@ class Command(BaseCommand):
                 demo.disconnect()
             watch.ensure_watchers()
             queue.enqueue(queue.Job.PICK_UP)
+            queue.enqueue(queue.Job.RUN_LEASES)
             for child in workers:
                 child.start()
             say(_greeting(host, port))

@@ -38,6 +38,7 @@ WHOLE_PORTAL: dict[Role, set[Verb]] = {
         Verb.SEE_TEAM,
         Verb.MANAGE_TEAM,
         Verb.SET_UP_TEAM,
+        Verb.SET_LIMITS,
     },
 }
 
