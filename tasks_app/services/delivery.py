@@ -12,8 +12,8 @@ from django.utils.timezone import now
 from tasks_app import connections
 from tasks_app.models import Submission
 from tasks_app.services.claims import CLAIM_SECONDS, kept_alive
-from tasks_app.services.guest_actions import send
-from tasks_app.services.reconciliation import Happened, TooEarly, Unclear, find_proof
+from tasks_app.services.guest_actions import MAKES_GUEST, WITHOUT_TASK, send
+from tasks_app.services.reconciliation import AlreadyDone, Happened, TooEarly, Unclear, find_proof, is_gone
 from tasks_app.services.reservations import reserve_vmid, says_vmid_is_taken
 from tasks_app.sources.errors import (
     OutcomeUnknown,
@@ -69,14 +69,18 @@ def claim(pk: int) -> Submission | None:
     )
     if not free.update(lease_until=lease_until, attempts=F("attempts") + 1):
         return None
-    return Submission.objects.select_related("source").filter(pk=pk, lease_until=lease_until).first()
+    return (
+        Submission.objects.select_related("source", "machine__item")
+        .filter(pk=pk, lease_until=lease_until)
+        .first()
+    )
 
 
 def bring(submission: Submission, client: ProxmoxSource | None) -> None:
     """Make the call, or find out what came of the one noted before. Ends with the lease given back.
 
-    The lease is renewed as long as this process lives. Sets `remote_id` when the source has started a task. Raises
-    nothing that a source can cause.
+    The lease is renewed as long as this process lives. Sets `remote_id` when the source has started a task; a deed
+    without a task is completed here. Raises nothing that a source can cause.
     """
     with kept_alive(partial(_renew, submission.pk, submission.attempts)):
         _bring(submission, client)
@@ -104,7 +108,7 @@ def _bring(submission: Submission, client: ProxmoxSource | None) -> None:
         if is_too_late:
             _give_up(submission)
             return
-        if submission.action == Submission.Action.CLONE and submission.new_vmid is None:
+        if submission.action in MAKES_GUEST and submission.new_vmid is None:
             reserve_vmid(client, submission)
     except SourceRefused as error:
         _end(submission, State.FAILED, describe_refusal(error, submission))
@@ -122,7 +126,7 @@ def describe_refusal(error: SourceRefused, submission: Submission) -> str:
     token = submission.source.token_id
     if error.privilege:
         return f"The token {token} may not do this: it lacks {error.privilege} on {error.path}."
-    if submission.action == Submission.Action.CLONE:
+    if submission.action in MAKES_GUEST:
         pool = submission.parameters.get("pool")
         where = f"/pool/{pool}" if pool else "/vms (or choose a pool on which it has it)"
         return f"The token {token} may not do this. It probably lacks VM.Allocate on {where}."
@@ -135,6 +139,10 @@ def _reconcile(submission: Submission, client: ProxmoxSource) -> bool:
     if isinstance(verdict, Happened):
         logger.info("call was carried out submission=%d", submission.pk)
         _note_answer(submission, verdict.remote_id)
+        return False
+    if isinstance(verdict, AlreadyDone):
+        logger.info("source is as was asked submission=%d", submission.pk)
+        _complete(submission)
         return False
     if isinstance(verdict, TooEarly):
         _try_later(
@@ -164,9 +172,12 @@ def _call(submission: Submission, client: ProxmoxSource) -> None:
         except SourceRefused as error:
             if says_vmid_is_taken(str(error)) and _take_next_vmid(submission, client):
                 continue
-            _refused(submission, error)
+            _refused(submission, error, client)
             return
-        _note_answer(submission, remote_id)
+        if submission.action in WITHOUT_TASK:
+            _complete(submission)
+        else:
+            _note_answer(submission, remote_id)
         return
     _end(submission, State.FAILED, f"{MAX_VMIDS} VMIDs in a row were taken by others. Nothing was made.")
 
@@ -181,12 +192,23 @@ def _take_next_vmid(submission: Submission, client: ProxmoxSource) -> bool:
     return True
 
 
-def _refused(submission: Submission, error: SourceRefused) -> None:
+def _refused(submission: Submission, error: SourceRefused, client: ProxmoxSource) -> None:
     if locked_guest(str(error)) == submission.vmid and submission.attempts < MAX_REPEATS:
         if _save(submission, called_at=None):
             _try_later(submission, "Something held the lock of the guest; the portal tries again.")
         return
+    if submission.action == Submission.Action.DELETE and _has_gone(submission, client):
+        _complete(submission)
+        return
     _end(submission, State.FAILED, describe_refusal(error, submission))
+
+
+def _has_gone(submission: Submission, client: ProxmoxSource) -> bool:
+    """With the guest went the token's right on it through the pool: a DELETE of it is forbidden, not unknown."""
+    try:
+        return is_gone(client, submission.vmid)
+    except SourceError:
+        return False
 
 
 def _note_call(submission: Submission) -> bool:
@@ -210,6 +232,13 @@ def _note_answer(submission: Submission, remote_id: str) -> None:
     row = Submission.objects.unfinished().filter(pk=submission.pk, answered_at__isnull=True)
     if row.update(**values):
         submission.remote_id = remote_id
+
+
+def _complete(submission: Submission) -> None:
+    """The end of a deed without a task, in one write, whoever holds the row by now: what is done stays done."""
+    at = now()
+    row = Submission.objects.unfinished().filter(pk=submission.pk, answered_at__isnull=True)
+    row.update(state=State.COMPLETED, answered_at=at, ended_at=at, error="", lease_until=None)
 
 
 def _give_up(submission: Submission) -> None:

@@ -3,12 +3,17 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tasks_app.models import Submission, Task
-from tasks_app.services.guest_actions import expected_types
+from tasks_app.models import Guest, Submission, Task
+from tasks_app.services.guest_actions import REPEATABLE, expected_types
+from tasks_app.services.guest_parameters import ConfigureParameters
+from tasks_app.services.guest_settings import differences
 from tasks_app.services.leftovers import read_new_vmid
 from tasks_app.sources.base import TaskObservation
 from tasks_app.sources.errors import SourceRefused
 from tasks_app.sources.proxmox import ProxmoxSource
+from tasks_app.sources.proxmox.inventory import GuestKind
+
+Action = Submission.Action
 
 CLOCK_SLACK_SECONDS = 5.0
 """Start times have whole seconds, and the Date header that tells the remote's clock has, too."""
@@ -27,8 +32,13 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True)
+class AlreadyDone:
+    """The source is as was asked, without a task that could be followed."""
+
+
+@dataclass(frozen=True, slots=True)
 class NothingHappened:
-    """Proven: the source answered, and there is nothing."""
+    """Proven: the source answered, and there is nothing; or calling again does no harm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +53,50 @@ class Unclear:
     reason: str
 
 
-Verdict = Happened | NothingHappened | TooEarly | Unclear
+Verdict = Happened | AlreadyDone | NothingHappened | TooEarly | Unclear
 
 
 def find_proof(client: ProxmoxSource, submission: Submission, *, at: datetime) -> Verdict:
     """What came of the call that `submission` noted in `called_at`. Raises SourceUnavailable, SourceNeedsPerson."""
     assert submission.called_at is not None
     try:
+        if submission.action == Action.CONFIGURE:
+            return _judge_settings(client, submission)
         client.fetch_version()  # tells the remote's clock
         started = _fetch_tasks(client, submission)
         if started is None:
             return Unclear("The node's task list is too long to be searched.")
         candidates = [task for task in started if _may_be_ours(task, submission)]
-        if submission.action == Submission.Action.CLONE:
-            verdict = _judge_clone(client, submission, candidates)
-        else:
-            verdict = _judge(candidates)
+        verdict = _judge_action(client, submission, candidates)
     except SourceRefused as error:
-        return Unclear(f"The source refuses to show its tasks: {error}")
+        return Unclear(f"The source refuses to show what came of it: {error}")
     is_early = at < submission.called_at + timedelta(seconds=ABSENCE_SECONDS)
-    return TooEarly() if is_early and not isinstance(verdict, Happened) else verdict
+    if is_early and submission.action not in REPEATABLE and not isinstance(verdict, Happened | AlreadyDone):
+        return TooEarly()
+    return verdict
+
+
+def is_gone(client: ProxmoxSource, vmid: int) -> bool:
+    """Whether the cluster has no guest of that id, also none that the token may not see. Raises SourceError."""
+    return all(row.vmid != vmid for row in client.fetch_resources("vm")) and client.is_vmid_free(vmid)
+
+
+def _judge_action(
+    client: ProxmoxSource, submission: Submission, candidates: list[TaskObservation]
+) -> Verdict:
+    match submission.action:
+        case Action.CLONE:
+            return _judge_clone(client, submission, candidates)
+        case Action.CREATE:
+            return _judge(candidates) if candidates else _judge_target(client, submission)
+        case Action.DELETE:
+            return (
+                AlreadyDone() if not candidates and is_gone(client, submission.vmid) else _judge(candidates)
+            )
+        case Action.RESIZE if candidates:
+            # It was called again to be sure; the last of these tasks leaves the disk as ordered.
+            return Happened(max(candidates, key=lambda task: (task.started_at, task.remote_id)).remote_id)
+    return _judge(candidates)
 
 
 def _fetch_tasks(client: ProxmoxSource, submission: Submission) -> list[TaskObservation] | None:
@@ -116,8 +150,21 @@ def _judge_clone(client: ProxmoxSource, submission: Submission, candidates: list
             silent.append(task)
     if silent:
         return _judge(silent)
+    return _judge_target(client, submission)
+
+
+def _judge_target(client: ProxmoxSource, submission: Submission) -> Verdict:
+    """The new guest without a task of ours that made it is nobody's proof."""
     if any(row.vmid == submission.new_vmid for row in client.fetch_resources("vm")):
         return Unclear(
-            f"VMID {submission.new_vmid} exists now, but no clone of the portal that made it was found."
+            f"VMID {submission.new_vmid} exists now, but no task of the portal that made it was found."
         )
     return NothingHappened()
+
+
+def _judge_settings(client: ProxmoxSource, submission: Submission) -> Verdict:
+    """The same settings twice are the settings: what is not yet as ordered is simply sent again."""
+    kind: GuestKind = "qemu" if submission.guest_kind == Guest.QEMU else "lxc"
+    config = client.fetch_guest_config(kind, submission.node, submission.vmid)
+    wanted = ConfigureParameters(**submission.parameters)
+    return NothingHappened() if differences(kind, wanted, config) else AlreadyDone()

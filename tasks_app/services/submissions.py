@@ -19,7 +19,7 @@ from tasks_app.audit.context import current_origin
 from tasks_app.audit.recorder import record
 from tasks_app.errors import InvalidInput, SourcePaused
 from tasks_app.ingest.tasks import ingest_observations
-from tasks_app.models import Guest, Source, Submission, Task, TaskEvent
+from tasks_app.models import Guest, Machine, Source, Submission, Task, TaskEvent
 from tasks_app.progress.upid import InvalidUpid, parse_upid
 from tasks_app.queue import Job, enqueue
 from tasks_app.services.delivery import MAX_REPEATS, back_off, bring, claim, locked_guest
@@ -179,8 +179,13 @@ def _settle(submission: Submission, task: Task) -> None:
     open_row = Submission.objects.unfinished().filter(pk=submission.pk, remote_id=submission.remote_id)
     repeat = _repeat_of(submission, task)
     if repeat:
-        if open_row.update(**repeat):
-            logger.info("submission met a lock and is repeated submission=%d", submission.pk)
+        with transaction.atomic():
+            if open_row.update(**repeat):
+                logger.info("submission met a lock and is repeated submission=%d", submission.pk)
+                if "new_vmid" in repeat and submission.machine_id is not None:
+                    # its machine is not promised a VMID that others have
+                    promised = Machine.objects.filter(pk=submission.machine_id, vmid=submission.new_vmid)
+                    promised.update(vmid=None)
         return
     error = "" if task.state == State.COMPLETED else task.error_line or task.exit_text
     open_row.update(state=task.state, ended_at=task.ended_at or now(), error=error)

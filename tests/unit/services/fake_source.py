@@ -12,7 +12,10 @@ OUR_USER, OUR_TOKEN = "portal@pve", "web"
 
 
 class FakeSource:
-    """`fails` maps a method to errors it raises, one a call; `stopped_text` is how a stopped task ends."""
+    """`fails` maps a method to errors it raises, one a call; `stopped_text` is how a stopped task ends.
+
+    `hidden` are VMIDs of guests that the token may not see.
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -22,6 +25,7 @@ class FakeSource:
         self.guests: list[Resource] = []
         self.configs: dict[int, dict[str, Any]] = {}
         self.next_vmid = 300
+        self.hidden: set[int] = set()
         self.stopped_text = "interrupted by signal"
         self.clock_skew_seconds: float | None = 0.0
         self.latency_seconds: float | None = 0.005
@@ -92,6 +96,10 @@ class FakeSource:
         self._call("fetch_next_vmid")
         return self.next_vmid
 
+    def is_vmid_free(self, vmid: int) -> bool:
+        self._call("is_vmid_free", vmid)
+        return vmid not in self.hidden and all(row.vmid != vmid for row in self.guests)
+
     def fetch_node_tasks(
         self, node: str, *, since: int | None, start: int = 0, limit: int = 500, source: str = "all"
     ) -> NodeTasks:
@@ -137,6 +145,32 @@ class FakeSource:
         upid = self._start("clone_guest", kind, node, vmid, type="clone", **given)
         self.logs[upid] = [f"creating a clone of VM {vmid} with ID {given['new_vmid']}"]
         return upid
+
+    def rollback_snapshot(self, kind: str, node: str, vmid: int, name: str, *, start: bool = False) -> str:
+        return self._start("rollback_snapshot", kind, node, vmid, type="rollback", name=name, start=start)
+
+    def backup_guest(self, node: str, vmid: int, **given: Any) -> str:
+        self._call("backup_guest", "", node, vmid, given)
+        return self.add_task(type="vzdump", object_id=str(vmid))
+
+    def resize_disk(self, kind: str, node: str, vmid: int, *, disk: str, size_gb: int) -> str:
+        self._call("resize_disk", kind, node, vmid, {"disk": disk, "size_gb": size_gb})
+        return self.add_task(type="resize", object_id=str(vmid))
+
+    def delete_guest(self, kind: str, node: str, vmid: int, *, purge: bool = True) -> str:
+        return self._start("delete_guest", kind, node, vmid, type="destroy")
+
+    def create_container(self, node: str, vmid: int, **given: Any) -> str:
+        return self._start("create_container", "lxc", node, vmid, type="create", **given)
+
+    def configure_guest(
+        self, kind: str, node: str, vmid: int, values: dict[str, Any], *, remove: tuple[str, ...] = ()
+    ) -> None:
+        self._call("configure_guest", kind, node, vmid, values, remove)
+        config = self.configs.setdefault(vmid, {})
+        config.update(values)
+        for name in remove:
+            config.pop(name, None)
 
     def _start(self, method: str, kind: str, node: str, vmid: int, *, type: str, **given: Any) -> str:
         self._call(method, kind, node, vmid, given)
