@@ -23,6 +23,8 @@ class Job(StrEnum):
     CANCEL = "tasks_app.jobs.cancel"
     PICK_UP = "tasks_app.jobs.pick_up"
     TIDY = "tasks_app.jobs.tidy"
+    PUMP = "tasks_app.jobs.pump"
+    LOOK_FOR_ADDRESSES = "tasks_app.jobs.look_for_addresses"
     RUN_LEASES = "tasks_app.jobs.run_leases"
     CHECK_MACHINES = "tasks_app.jobs.check_machines"
     SEND_MAILS = "tasks_app.jobs.send_mails"

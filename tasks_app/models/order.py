@@ -64,6 +64,7 @@ class Order(models.Model):
     paused_at = models.DateTimeField(null=True)
     stopped_reason = models.TextField(blank=True)  # set when the policy on failure paused it
     cancel_requested_at = models.DateTimeField(null=True)
+    rollback_requested_at = models.DateTimeField(null=True)  # every machine of it is to be deleted
 
     objects = OrderQuerySet.as_manager()
 

@@ -59,15 +59,7 @@ def cancel_task(task: Task, *, actor: User, reason: str = "") -> None:
     obstacle = cancel_obstacle(task, source)
     if obstacle is not None:
         raise obstacle
-    not_asked = Task.objects.unfinished().filter(pk=task.pk, cancel_requested_at__isnull=True)
-    asked = not_asked.update(
-        cancel_requested_at=now(),
-        cancel_requested_by=actor,
-        cancel_delivered_at=None,
-        cancel_error="",
-        cancel_note="",
-    )
-    if not asked:
+    if not ask_to_stop(task, actor=actor):
         return
     record(
         Action.TASK_CANCEL,
@@ -77,8 +69,27 @@ def cancel_task(task: Task, *, actor: User, reason: str = "") -> None:
         reason=reason.strip(),
         upid=task.remote_id,
     )
+
+
+@transaction.atomic
+def ask_to_stop(task: Task, *, actor: User | None) -> bool:
+    """Note the wish and enqueue its delivery; False when it was asked before, or the task has ended.
+
+    For a deed that has asked for permission and keeps its own entry: the cancel of an order or of a machine.
+    """
+    not_asked = Task.objects.unfinished().filter(pk=task.pk, cancel_requested_at__isnull=True)
+    asked = not_asked.update(
+        cancel_requested_at=now(),
+        cancel_requested_by=actor,
+        cancel_delivered_at=None,
+        cancel_error="",
+        cancel_note="",
+    )
+    if not asked:
+        return False
     _announce(task)
     transaction.on_commit(partial(enqueue, Job.CANCEL, task.pk))
+    return True
 
 
 def cancel_obstacle(task: Task, source: Source) -> PrivilegeMissing | None:

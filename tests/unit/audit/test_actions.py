@@ -68,6 +68,15 @@ MEANT = {
     "ITEM_CHANGE": ("item.change", {"tasks_app.services.catalog_items._store"}),
     "ITEM_SWITCH": ("item.switch", {"tasks_app.services.catalog_items.set_item_enabled"}),
     "ITEM_REMOVE": ("item.remove", {"tasks_app.services.catalog_items.remove_item"}),
+    "ORDER_SUBMIT": ("order.submit", {"tasks_app.services.orders._write"}),
+    "ORDER_APPROVE": ("order.approve", {"tasks_app.services.approvals._decide"}),
+    "ORDER_REJECT": ("order.reject", {"tasks_app.services.approvals._decide"}),
+    "ORDER_PAUSE": ("order.pause", {"tasks_app.services.order_deeds.pause_order"}),
+    "ORDER_RESUME": ("order.resume", {"tasks_app.services.order_deeds.resume_order"}),
+    "ORDER_CANCEL": ("order.cancel", {"tasks_app.services.order_deeds.cancel_order"}),
+    "ORDER_RETRY": ("order.retry", {"tasks_app.services.order_deeds.retry_failed"}),
+    "ORDER_ROLLBACK": ("order.rollback", {"tasks_app.services.order_deeds.roll_back"}),
+    "MACHINE_CANCEL": ("machine.cancel", {"tasks_app.services.order_deeds.cancel_machine"}),
     "DENIED": ("permission.denied", {"portal.middleware.process_exception"}),
 }
 
