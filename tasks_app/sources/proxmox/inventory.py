@@ -105,6 +105,11 @@ def parse_storages(data: object) -> list[Storage]:
     return sorted(_parse_rows(data, _parse_storage, "storages"), key=lambda storage: storage.name)
 
 
+def parse_bridges(data: object) -> list[str]:
+    """Names in order, each once."""
+    return sorted(set(_parse_rows(data, lambda row: _require_text(row, "iface"), "bridges")))
+
+
 def disk_sizes(config: Mapping[str, object]) -> dict[str, int]:
     """Bytes per disk that a full clone copies, by its key (`scsi0`, `efidisk0`, `rootfs`, `mp1`).
 

@@ -126,6 +126,11 @@ class ProxmoxSource(Deeds):
                 found.setdefault(row.node, {})[row.storage] = row
         return found
 
+    def fetch_bridges(self, node: str) -> list[str]:
+        """Bridges and virtual networks of the node that the token may see, by name."""
+        path = f"/nodes/{segment(node)}/network"
+        return inventory.parse_bridges(self._api.get(path, {"type": "any_bridge"}))
+
     def fetch_storage_content(self, node: str, storage: str, content: str) -> list[Volume]:
         """Volumes of one type (`vztmpl`, `backup`, `images`) by id; those the token may not see are left out."""
         path = f"/nodes/{segment(node)}/storage/{segment(storage)}/content"

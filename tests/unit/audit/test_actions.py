@@ -64,8 +64,8 @@ MEANT = {
     "TEAM_ADMIN": ("team.admin", {"tasks_app.services.teams.set_admin"}),
     "TEAM_ITEM_GRANT": ("team.item_grant", {"tasks_app.services.teams.grant_item"}),
     "TEAM_ITEM_REVOKE": ("team.item_revoke", {"tasks_app.services.teams.revoke_item"}),
-    "ITEM_ADD": ("item.add", {"tasks_app.services.catalog_items._store"}),
-    "ITEM_CHANGE": ("item.change", {"tasks_app.services.catalog_items._store"}),
+    "ITEM_ADD": ("item.add", {"tasks_app.services.catalog_items.save_item"}),
+    "ITEM_CHANGE": ("item.change", {"tasks_app.services.catalog_items.save_item"}),
     "ITEM_SWITCH": ("item.switch", {"tasks_app.services.catalog_items.set_item_enabled"}),
     "ITEM_REMOVE": ("item.remove", {"tasks_app.services.catalog_items.remove_item"}),
     "ORDER_SUBMIT": ("order.submit", {"tasks_app.services.orders._write"}),
@@ -76,6 +76,7 @@ MEANT = {
     "ORDER_CANCEL": ("order.cancel", {"tasks_app.services.order_deeds.cancel_order"}),
     "ORDER_RETRY": ("order.retry", {"tasks_app.services.order_deeds.retry_failed"}),
     "ORDER_ROLLBACK": ("order.rollback", {"tasks_app.services.order_deeds.roll_back"}),
+    "ORDER_EXPORT": ("order.export", {"tasks_app.views"}),
     "MACHINE_CANCEL": ("machine.cancel", {"tasks_app.services.order_deeds.cancel_machine"}),
     "DENIED": ("permission.denied", {"portal.middleware.process_exception"}),
 }
