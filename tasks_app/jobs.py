@@ -2,7 +2,16 @@
 
 from tasks_app.polling import retention
 from tasks_app.polling import watch as watching
-from tasks_app.services import cancellation, inventory_watch, leases, notices, removal, submissions
+from tasks_app.services import (
+    addresses,
+    cancellation,
+    inventory_watch,
+    leases,
+    notices,
+    pipeline,
+    removal,
+    submissions,
+)
 
 
 def watch(slot: int) -> None:
@@ -34,6 +43,16 @@ def pick_up() -> None:
     submissions.pick_up_submissions()
     cancellation.pick_up_cancels()
     removal.continue_removals()
+
+
+def pump() -> None:
+    """Move on the making of machines: what ended, what may start (every 3 s while there is any, and at each end)."""
+    pipeline.pump()
+
+
+def look_for_addresses() -> None:
+    """Ask new guests for their addresses (every 3 s while one has not told any)."""
+    addresses.look_for_addresses()
 
 
 def tidy() -> None:

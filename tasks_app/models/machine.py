@@ -36,6 +36,7 @@ class Stage(models.TextChoices):
 
 
 WORKING = (Stage.CLONE, Stage.CONFIGURE, Stage.RESIZE, Stage.START, Stage.ADDRESS)
+CALLING = (Stage.CLONE, Stage.CONFIGURE, Stage.RESIZE, Stage.START)
 WAITING = (Stage.APPROVAL, Stage.QUEUED)
 
 
@@ -66,11 +67,24 @@ class MachineQuerySet(models.QuerySet["Machine"]):
             submissions__created_at__gte=F("delete_at"),
         ).distinct()
 
-    def due(self, at: "datetime") -> Self:
-        """Machines in the making that the pipeline should look at, in nobody's hands."""
-        return self.in_the_making().filter(
-            Q(lease_until__isnull=True) | Q(lease_until__lt=at), next_look_at__lte=at
+    def startable(self) -> Self:
+        """Machines whose clone may start as soon as there is room."""
+        return self.filter(
+            stage=Stage.QUEUED,
+            cancel_requested_at__isnull=True,
+            source__paused_at__isnull=True,
+            order__paused_at__isnull=True,
+            order__decision__in=(Order.Decision.NOT_NEEDED, Order.Decision.APPROVED),
         )
+
+    def calling(self, at: "datetime") -> Self:
+        """Machines whose stage is a call on the source, due and in nobody's hands."""
+        free = Q(lease_until__isnull=True) | Q(lease_until__lt=at)
+        return self.filter(free, stage__in=CALLING, next_look_at__lte=at, source__paused_at__isnull=True)
+
+    def without_address(self, at: "datetime") -> Self:
+        """Machines that are to be asked for their addresses now."""
+        return self.filter(stage=Stage.ADDRESS, next_look_at__lte=at, source__paused_at__isnull=True)
 
 
 class Machine(models.Model):

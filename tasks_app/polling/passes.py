@@ -9,6 +9,7 @@ from tasks_app.ingest import health, inventory, signs
 from tasks_app.ingest.tasks import IngestResult, ingest_observations
 from tasks_app.models import Node, Submission, Task
 from tasks_app.polling import cadence, endings, tails
+from tasks_app.polling.errands import enqueue_follow_up
 from tasks_app.polling.nodelists import move_cursors, nodes_to_read, read_lists
 from tasks_app.polling.visit import Visit
 from tasks_app.sources.base import TaskObservation
@@ -57,6 +58,8 @@ def run_pass(visit: Visit) -> PassResult:
     ]
     ended = held_back + endings.check_vanished(visit, vanished)
     left = endings.finish(visit, ended)
+    if has_news or ended:
+        enqueue_follow_up(source)
 
     running = _open_tasks(visit) if has_news or ended or vanished else open_tasks
     memory.forget_tasks({task.pk for task in running.values()})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Max
 from django.utils.timezone import now
 
 from tasks_app.errors import InvalidInput
@@ -50,17 +50,6 @@ def storage_key(machine: Machine) -> str:
     return machine.storage or f"beside {template_key(machine.item)}"
 
 
-def queued(source: Source) -> QuerySet[Machine]:
-    """Machines that may start as soon as there is room."""
-    return Machine.objects.filter(
-        source=source,
-        stage=Stage.QUEUED,
-        cancel_requested_at__isnull=True,
-        order__paused_at__isnull=True,
-        order__decision__in=(Order.Decision.NOT_NEEDED, Order.Decision.APPROVED),
-    )
-
-
 def start_due(source_pk: int) -> list[int]:
     """Move what may start from the queue into its clone; keys of these machines. Calls nothing on the source.
 
@@ -74,7 +63,8 @@ def start_due(source_pk: int) -> list[int]:
         # Two of these at once would fill the same room.
         Source.objects.select_for_update().get(pk=source_pk)
         candidates = list(
-            queued(source)
+            Machine.objects.startable()
+            .filter(source=source)
             .select_related("order", "item__source", "team__group", "order__actor")
             .select_for_update(of=("self", "order"))
             .order_by("order_id", "position")
@@ -95,7 +85,12 @@ def start_due(source_pk: int) -> list[int]:
 
 def count_ahead(machine: Machine) -> int:
     """How many of the queue get their turn before `machine`, as the queue stands now."""
-    waiting = list(queued(machine.source).select_related("item").order_by("order_id", "position"))
+    waiting = list(
+        Machine.objects.startable()
+        .filter(source=machine.source_id)
+        .select_related("item")
+        .order_by("order_id", "position")
+    )
     load = measure_load(machine.source)
     turns = _Turns(waiting, load)
     for position in range(len(waiting)):
@@ -215,6 +210,6 @@ def _place(machine: Machine, item: CatalogItem, facts: Facts | None) -> str:
 
 def _facts_for_placement(source: Source) -> dict[int, Facts | None]:
     """For the items of machines whose node is still open; the source is asked at most once each."""
-    open_items = queued(source).filter(node="", item__isnull=False).values("item")
+    open_items = Machine.objects.startable().filter(source=source, node="", item__isnull=False).values("item")
     items = CatalogItem.objects.filter(pk__in=open_items).select_related("source")
     return {item.pk: facts_of(item) for item in items}

@@ -3,12 +3,14 @@
 import re
 from datetime import datetime, timedelta
 
+from django.contrib.auth.models import User
 from django.utils.timezone import now
 
 from tasks_app.models import Machine, Order, Stage
 from tasks_app.models.machine import WAITING, WORKING
 from tasks_app.progress.failures import explain_failure
 from tasks_app.services.order_notices import tell_orderer
+from tasks_app.services.removal import begin_removal
 
 MAX_CAUSE_CHARACTERS = 80
 MAX_ERROR_CHARACTERS = 2000
@@ -78,12 +80,26 @@ def make_ready(machine: Machine, *, addresses: list[str], note: str = "") -> boo
 
 
 def cancel(machine: Machine, note: str = "", *, leftovers: str = "") -> bool:
-    """It will not be made, as was asked for. One that exists nevertheless keeps what it holds until it is deleted."""
+    """It will not be made, as was asked for. Call it inside a transaction.
+
+    One that exists nevertheless keeps what it holds until it is deleted, which a roll back does at once.
+    """
     ended_at = None if machine.exists else now()
     if not leave(machine, Stage.CANCELLED, error=note, cause="", ended_at=ended_at, leftovers=leftovers):
         return False
+    if machine.exists and machine.order.rollback_requested_at is not None:
+        remove(machine, actor=machine.order.actor)
     tell_when_done(machine.order_id)
     return True
+
+
+def remove(machine: Machine, *, actor: User | None) -> int:
+    """Delete a machine of an order that is rolled back; 1. What was still being made of it ends here."""
+    if machine.stage in WORKING:
+        leave(machine, Stage.CANCELLED, error="")
+    key = f"machine-{machine.pk}-rollback-{machine.submissions.count()}"
+    begin_removal(machine, actor=actor, idempotency_key=key)
+    return 1
 
 
 def tell_when_done(order_pk: int) -> None:

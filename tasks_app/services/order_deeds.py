@@ -12,11 +12,11 @@ from tasks_app.access.policy import Verb, can
 from tasks_app.audit.actions import Action
 from tasks_app.audit.recorder import record
 from tasks_app.errors import InvalidInput, NotPermitted, Refused
-from tasks_app.models import AuditEntry, CatalogItem, Guest, Machine, Order, Source, Stage, Submission
+from tasks_app.models import AuditEntry, CatalogItem, Guest, Machine, Order, Source, Stage
 from tasks_app.models.machine import WAITING
 from tasks_app.queue import Job, enqueue
 from tasks_app.services import quotas
-from tasks_app.services.machine_ends import tell_when_done
+from tasks_app.services.machine_ends import remove, tell_when_done
 from tasks_app.services.names import free_addresses, free_vmids, taken_names, taken_vmids
 from tasks_app.services.quotas import QuotaExceeded, Usage
 
@@ -159,10 +159,8 @@ def roll_back(order: Order, *, actor: User, typed: str) -> None:
         Order.objects.filter(pk=row.pk).update(
             rollback_requested_at=at, cancel_requested_at=row.cancel_requested_at or at
         )
-        deleting = 0
-        for machine in row.machines.filter(exists=True, ended_at__isnull=True):
-            attempt = machine.attempt + (1 if _has_failed_removal(machine) else 0)
-            deleting += Machine.objects.filter(pk=machine.pk).update(next_look_at=at, attempt=attempt)
+        existing = row.machines.filter(exists=True, ended_at__isnull=True, delete_at__isnull=True)
+        deleting = sum(remove(machine, actor=actor) for machine in existing.select_for_update(of=("self",)))
         record(
             Action.ORDER_ROLLBACK,
             actor=actor,
@@ -225,9 +223,10 @@ def _retry(machine: Machine) -> bool:
         "cancel_requested_at": None,
     }
     if machine.exists:
-        failed = machine.submissions.filter(step__in=(Stage.CONFIGURE, Stage.RESIZE, Stage.START))
-        last = failed.order_by("-created_at", "-id").first()
-        return bool(row.update(stage=last.step if last else Stage.CONFIGURE, **again))
+        last = machine.submissions.filter(step__in=(Stage.CONFIGURE, Stage.RESIZE, Stage.START)).last()
+        # A disk that did not grow is looked at again after the configuration, which may be set twice.
+        stage = Stage.START if last is not None and last.step == Stage.START else Stage.CONFIGURE
+        return bool(row.update(stage=stage, **again))
     if machine.ended_at is None:
         seen = Guest.objects.filter(
             source=machine.source_id, vmid=machine.vmid or 0, gone_at__isnull=True
@@ -263,8 +262,3 @@ def _queue_again(machine: Machine, row: QuerySet[Machine], again: dict[str, obje
     node = machine.node if item.placement == CatalogItem.Placement.SAME else ""
     again |= {"vmid": vmid, "static_ip": static_ip, "node": node, "ended_at": None}
     return bool(row.update(stage=Stage.QUEUED, **again))
-
-
-def _has_failed_removal(machine: Machine) -> bool:
-    removal = Submission.objects.filter(machine=machine, step="delete").order_by("-id").first()
-    return removal is not None and removal.is_final

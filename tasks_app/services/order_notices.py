@@ -1,19 +1,10 @@
 """Whom an order concerns, and what they are told in the portal's inbox."""
 
-from collections.abc import Iterable
-
 from django.contrib.auth.models import User
 from django.db.models import Q
 
 from tasks_app.models import Grant, Order, Role, Team
-from tasks_app.models.team import Notice
-
-
-def tell(users: Iterable[User], *, key: str, text: str, path: str) -> None:
-    """One line for each, once per key."""
-    Notice.objects.bulk_create(
-        [Notice(user=user, key=key, text=text, path=path) for user in users], ignore_conflicts=True
-    )
+from tasks_app.services.notices import notify
 
 
 def approvers(team: Team) -> list[User]:
@@ -28,7 +19,7 @@ def approvers(team: Team) -> list[User]:
 def tell_approvers(order: Order, count: int) -> None:
     """An order waits for them."""
     what = order.title if count == 1 else f"{order.title} ({count} machines)"
-    tell(
+    notify(
         [user for user in approvers(order.team) if user.pk != order.actor_id],
         key=f"order-{order.pk}-approval",
         text=f"{order.actor_name} asks for {what} in {order.team}.",
@@ -39,4 +30,4 @@ def tell_approvers(order: Order, count: int) -> None:
 def tell_orderer(order: Order, *, key: str, text: str) -> None:
     """Who has ordered it is told once per key."""
     if order.actor is not None:
-        tell([order.actor], key=f"order-{order.pk}-{key}", text=text, path=f"/orders/{order.pk}/")
+        notify([order.actor], key=f"order-{order.pk}-{key}", text=text, path=f"/orders/{order.pk}/")

@@ -1,4 +1,4 @@
-"""The steps of a machine: which submission each stage makes, with every parameter decided by item and order."""
+"""The steps of a machine's making: the submission of each stage, every parameter decided by item and order."""
 
 from datetime import datetime
 from typing import Any
@@ -11,15 +11,10 @@ from tasks_app.services.names import cidr_of
 from tasks_app.services.placement import template_of
 
 Action = Submission.Action
-STOP, DELETE = "stop", "delete"
-"""Steps of a removal; the others are named after their stage."""
-
 _ACTIONS: dict[str, Submission.Action] = {
     Stage.CONFIGURE: Action.CONFIGURE,
     Stage.RESIZE: Action.RESIZE,
     Stage.START: Action.START,
-    STOP: Action.STOP,
-    DELETE: Action.DELETE,
 }
 
 
