@@ -177,6 +177,7 @@ class CommandsForm(forms.Form):
     power = forms.BooleanField(required=False, initial=True, label="Start, stop and reboot guests")
     snapshots = forms.BooleanField(required=False, initial=True, label="Make snapshots")
     clone = forms.BooleanField(required=False, initial=True, label="Clone guests")
+    backups = forms.BooleanField(required=False, initial=True, label="Back up guests")
     cancel_others = forms.BooleanField(required=False, initial=True, label="Cancel tasks that others started")
     pool = forms.CharField(
         required=False, max_length=100, label="Only guests of this pool", help_text="Empty: all guests."

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from tasks_app.sources.errors import SourceUnavailable
 from tasks_app.sources.proxmox.inventory import Version
 from tasks_app.sources.proxmox.pveum import (
+    PORTAL_BACKUP,
     PORTAL_CANCEL,
     PORTAL_STORAGE,
     PORTAL_VIEW,
@@ -107,6 +108,10 @@ _NEVER_NEEDED = frozenset(
 )
 
 
+_CONFIGURE = "VM.Config.Options VM.Config.CPU VM.Config.Memory VM.Config.Cloudinit VM.Config.Network"
+"""Every one of them: protection and tags, cores, memory, user and keys, the network card of a container."""
+
+
 def check_functions(
     permissions: Permissions,
     version: Version,
@@ -123,6 +128,7 @@ def check_functions(
     of them is enough.
     """
     guests = [f"/pool/{pool}"] if pool else []
+    agent = "VM.GuestAgent.Audit|VM.GuestAgent.Unrestricted" if version.major >= 9 else "VM.Monitor"
     checks = [
         ("see_tasks", "See the tasks of everybody", "Sys.Audit", ["/"], "/", PORTAL_VIEW),
         ("see_guests", "See guests", "VM.Audit", [], "/vms", PORTAL_VIEW),
@@ -137,8 +143,13 @@ def check_functions(
         ("cancel_others", "Cancel other people's tasks", "Sys.Modify", ["/nodes"], "/nodes", PORTAL_CANCEL),
         ("power", "Start, stop and reboot guests", "VM.PowerMgmt", guests, "/vms", PORTAL_VM),
         ("snapshot", "Make snapshots", "VM.Snapshot", guests, "/vms", PORTAL_VM),
+        ("rollback", "Roll back to snapshots", "VM.Snapshot.Rollback|VM.Snapshot", guests, "/vms", PORTAL_VM),
+        ("backup", "Back up machines", "VM.Backup", guests, "/vms", PORTAL_BACKUP),
         ("clone", "Clone from", "VM.Clone", [f"/vms/{t}" for t in templates], "/vms", TEMPLATE_USER),
-        ("clone_target", "Make new guests", "VM.Allocate", guests, "/vms", PORTAL_VM),
+        ("clone_target", "Make and delete guests", "VM.Allocate", guests, "/vms", PORTAL_VM),
+        ("configure", "Set size, name and access of new guests", _CONFIGURE, guests, "/vms", PORTAL_VM),
+        ("resize", "Grow disks of new guests", "VM.Config.Disk", guests, "/vms", PORTAL_VM),
+        ("addresses", "Read the addresses of new guests", agent, guests, "/vms", PORTAL_VM),
         (
             "clone_storage",
             "Use storage for new guests",
@@ -152,8 +163,8 @@ def check_functions(
         paths = [bridge_path(b) for b in bridges]
         checks.append(("clone_network", "Use networks", "SDN.Use", paths, "/sdn/zones", SDN_USER))
     return [
-        _check(permissions, version, token_id, function, label, privilege, paths, usual, role)
-        for function, label, privilege, paths, usual, role in checks
+        _check_all(permissions, version, token_id, function, label, privileges.split(), paths, usual, role)
+        for function, label, privileges, paths, usual, role in checks
     ]
 
 
@@ -169,6 +180,25 @@ def find_excess(permissions: Permissions) -> list[Excess]:
     return found
 
 
+def _check_all(
+    permissions: Permissions,
+    version: Version,
+    token_id: str,
+    function: str,
+    label: str,
+    privileges: Sequence[str],
+    paths: Sequence[str],
+    usual: str,
+    role: Role,
+) -> FunctionCheck:
+    """The first of `privileges` that is missing, or else the first."""
+    found = [
+        _check(permissions, version, token_id, function, label, privilege, paths, usual, role)
+        for privilege in privileges
+    ]
+    return next((check for check in found if not check.allowed), found[0])
+
+
 def _check(
     permissions: Permissions,
     version: Version,
@@ -180,17 +210,18 @@ def _check(
     usual: str,
     role: Role,
 ) -> FunctionCheck:
+    name = privilege.partition("|")[0]  # the smallest of alternatives is the one to grant
     if paths:
         missing = next((path for path in paths if not permissions.allows(path, privilege)), None)
         if missing is None:
-            return FunctionCheck(function, label, True, privilege, paths[0], "")
+            return FunctionCheck(function, label, True, name, paths[0], "")
     else:
         missing = usual
         held = _first_path_with(permissions, privilege, usual)
         if held:
-            return FunctionCheck(function, label, True, privilege, held, "")
+            return FunctionCheck(function, label, True, name, held, "")
     return FunctionCheck(
-        function, label, False, privilege, missing, cure_command(version, token_id, missing, role)
+        function, label, False, name, missing, cure_command(version, token_id, missing, role)
     )
 
 
@@ -200,4 +231,4 @@ def _first_path_with(permissions: Permissions, privilege: str, usual: str) -> st
         return usual
     roots = (usual, "/pool") if usual == "/vms" else (usual,)
     below = (p for p in sorted(permissions.by_path) if p.startswith(tuple(root + "/" for root in roots)))
-    return next((path for path in below if privilege in permissions.by_path[path]), "")
+    return next((path for path in below if permissions.allows(path, privilege)), "")

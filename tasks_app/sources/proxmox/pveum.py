@@ -49,6 +49,8 @@ PORTAL_MACHINES = (
     "VM.Console",
 )
 PORTAL_VM = Role("PortalVM", (*PORTAL_POWER, *PORTAL_SNAPSHOTS, *PORTAL_MACHINES))
+# A role of its own: roles on one path add up, and the recorded script stays as it was recorded.
+PORTAL_BACKUP = Role("PortalBackup", ("VM.Backup",))
 PORTAL_STORAGE = Role("PortalStorage", ("Datastore.AllocateSpace", "Datastore.Audit"))
 TEMPLATE_USER = Role("PVETemplateUser")
 SDN_USER = Role("PVESDNUser")
@@ -67,6 +69,7 @@ def pveum_commands(
     power: bool = True,
     snapshots: bool = True,
     clone: bool = True,
+    backups: bool = False,
 ) -> str:
     """The least-privilege script for root on a node of this version. It prints the token's secret once.
 
@@ -76,6 +79,7 @@ def pveum_commands(
     grants: list[tuple[str, Role]] = [("/", PORTAL_VIEW)]
     if cancel_others:
         grants.append(("/nodes", PORTAL_CANCEL))
+    guests = f"/pool/{pool}" if pool else "/vms"
     guest_privileges = (
         *(PORTAL_POWER if power else ()),
         *(PORTAL_SNAPSHOTS if snapshots else ()),
@@ -83,12 +87,15 @@ def pveum_commands(
     )
     if guest_privileges:
         needed = tuple(dict.fromkeys(("VM.Audit", "Pool.Audit", *guest_privileges)))
-        grants.append((f"/pool/{pool}" if pool else "/vms", Role(PORTAL_VM.name, needed)))
+        grants.append((guests, Role(PORTAL_VM.name, needed)))
+    if backups:
+        grants.append((guests, PORTAL_BACKUP))
     if clone:
         grants += [(f"/vms/{int(vmid)}", TEMPLATE_USER) for vmid in templates]
+    if clone or backups:
         grants += [(f"/storage/{name}", PORTAL_STORAGE) for name in storages]
-        if version.major >= 8:
-            grants += [(bridge_path(name), SDN_USER) for name in bridges]
+    if clone and version.major >= 8:
+        grants += [(bridge_path(name), SDN_USER) for name in bridges]
     roles = {role.name: role.for_version(version) for _, role in grants if role.privileges}
     lines = [f'pveum role add {role.name} --privs "{" ".join(role.privileges)}"' for role in roles.values()]
     if pool:

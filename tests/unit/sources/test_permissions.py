@@ -57,10 +57,13 @@ def test_a_token_without_anything_may_nothing():
     assert not permissions.allows("/", "Sys.Audit")
 
 
-def test_the_recorded_least_privilege_token_can_do_all_but_cancel_for_others():
+def test_the_recorded_least_privilege_token_can_do_all_but_cancel_for_others_and_back_up():
     context = {"pool": "portal", "templates": [9000], "storages": ["local"], "bridges": ["vmbr0"]}
     for checks in (checks_for(recorded()), checks_for(recorded(), **context)):
-        assert [name for name, check in checks.items() if not check.allowed] == ["cancel_others"]
+        assert [name for name, check in checks.items() if not check.allowed] == [
+            "cancel_others",
+            "backup",
+        ]
     assert find_excess(recorded()) == []
 
 
@@ -73,6 +76,37 @@ def test_a_refusal_names_privilege_path_and_cure():
         "pveum acl modify /nodes --users portal@pve --roles PortalCancel",
         "pveum acl modify /nodes --tokens 'portal@pve!web' --roles PortalCancel",
     ]
+
+
+def test_a_missing_right_to_back_up_is_cured_without_touching_the_other_roles():
+    check = checks_for(recorded(), pool="portal")["backup"]
+    assert (check.privilege, check.path) == ("VM.Backup", "/pool/portal")
+    assert 'pveum role add PortalBackup --privs "VM.Backup"' in check.command
+    assert "PortalVM" not in check.command
+
+
+def test_configuring_needs_every_one_of_its_privileges():
+    held = dict(load_body(501)["data"]["/pool/portal"])
+    del held["VM.Config.Memory"]
+    permissions = parse_permissions({"/": {"VM.Audit": 1}, "/pool/portal": held})
+    check = checks_for(permissions, pool="portal")["configure"]
+    assert (check.allowed, check.privilege, check.path) == (False, "VM.Config.Memory", "/pool/portal")
+
+
+@pytest.mark.parametrize(
+    ("version", "privilege", "allowed"),
+    [
+        (PVE9, "VM.GuestAgent.Audit", True),
+        (PVE9, "VM.GuestAgent.Unrestricted", True),
+        (PVE9, "VM.Monitor", False),
+        (PVE8, "VM.Monitor", True),
+        (PVE8, "VM.GuestAgent.Audit", False),
+    ],
+)
+def test_the_agent_is_asked_with_the_privilege_of_the_version(version, privilege, allowed):
+    permissions = parse_permissions({"/pool/portal": {privilege: 1}})
+    assert checks_for(permissions, version, pool="portal")["addresses"].allowed is allowed
+    assert checks_for(permissions, version)["addresses"].allowed is allowed
 
 
 def test_a_named_template_without_its_role_is_refused_for_that_template():
@@ -125,6 +159,27 @@ def test_the_script_grants_what_the_recorded_token_has():
         "/sdn/zones/localnetwork/vmbr0": "PVESDNUser",
     }
     assert set(granted) - {"/"} <= set(held)
+
+
+def test_backups_are_granted_by_a_role_of_their_own_when_asked():
+    assert "VM.Backup" not in script()
+    text = script(backups=True)
+    assert roles_in(text)["PortalBackup"] == {"VM.Backup"}
+    assert "acl modify /pool/portal $who --roles PortalBackup" in text
+    assert "acl modify /pool/portal $who --roles PortalVM" in text
+
+
+def test_every_function_is_covered_by_the_complete_script():
+    """What the script grants, given to the check as the source would show it."""
+    text = script(cancel_others=True, backups=True, storages=["local"])
+    known = {"PVETemplateUser": {"VM.Audit", "VM.Clone"}, "PVESDNUser": {"SDN.Audit", "SDN.Use"}}
+    roles = roles_in(text) | known
+    held = {}
+    for path, role in re.findall(r"acl modify (\S+) \$who --roles (\w+)", text):
+        held.setdefault(path, {}).update(dict.fromkeys(roles[role], 1))
+    context = {"pool": "portal", "templates": [9000], "storages": ["local"], "bridges": ["vmbr0"]}
+    checks = checks_for(parse_permissions(held), **context)
+    assert [name for name, check in checks.items() if not check.allowed] == []
 
 
 def test_pve_8_gets_the_words_it_knows():
