@@ -4,16 +4,19 @@
   const seen = () => `${status()?.dataset.state} ${status()?.dataset.sign ?? ""} ${status()?.hasAttribute("data-acknowledged")}`;
   let before = seen();
 
+  function moved() {
+    for (const part of ["#task-actions", "#task-side"]) htmx.trigger(part, "task-moved");
+  }
   function look() {
     if (seen() === before) return;
     before = seen();
-    htmx.trigger("#task-actions", "task-moved");
+    moved();
     const words = status().querySelector(".state")?.textContent.trim();
     document.getElementById("state-words").textContent = words; // spoken: the state, never every percent
   }
   document.addEventListener("htmx:oobAfterSwap", look);
   document.addEventListener("htmx:afterSettle", look);
-  document.addEventListener("task-changed", () => htmx.trigger("#task-actions", "task-moved"));
+  document.addEventListener("task-changed", moved);
 
   document.addEventListener("click", async (event) => {
     if (!event.target.closest("[data-copy-link]")) return;

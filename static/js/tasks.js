@@ -48,12 +48,28 @@
   }
   document.addEventListener("visibilitychange", () => { if (!document.hidden && list()) ask(); });
 
-  // Without a stream the rows are asked for again, while nobody is at them.
-  document.addEventListener("live:poll", () => {
+  // Rows are asked for again only while nobody is at them.
+  function refetchRows() {
     const now = list();
-    if (!now || now.matches(":hover") || now.contains(document.activeElement) || now.querySelector("[data-page-loaded]")) return;
+    if (!now || now.matches(":hover") || now.contains(document.activeElement) || now.querySelector("[data-page-loaded]")) return false;
     htmx.ajax("GET", location.pathname + location.search, { target: "#task-list", swap: "outerHTML" });
-  });
+    return true;
+  }
+  document.addEventListener("live:poll", refetchRows); // there is no stream
+
+  // A source that falls silent, or answers again, changes all of its rows.
+  const LATER_MS = 3000;
+  const silent = () => document.getElementById("task-summary")?.dataset.staleSources;
+  let knownSilent = silent();
+  let later = 0;
+  function followSilence() {
+    clearTimeout(later);
+    if (silent() === knownSilent) return;
+    const wanted = silent();
+    if (refetchRows()) knownSilent = wanted;
+    else later = setTimeout(followSilence, LATER_MS);
+  }
+  document.addEventListener("htmx:afterSettle", followSilence);
 
   // A task that ended between two pages comes a second time: the row that is there stays.
   document.addEventListener("htmx:beforeSwap", (event) => {

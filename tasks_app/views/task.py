@@ -19,6 +19,7 @@ from tasks_app.progress.upid import InvalidUpid, parse_upid
 from tasks_app.services.acknowledgements import acknowledge_task
 from tasks_app.services.cancellation import cancel_obstacle, cancel_task
 from tasks_app.services.watching import watch_task
+from tasks_app.templatetags.portal import is_stale
 from tasks_app.views.logs import log_note, shown_lines
 from tasks_app.views.requests import UserRequest
 
@@ -39,6 +40,9 @@ def task(request: UserRequest, task_id: int) -> HttpResponse:
     row = _find(request, task_id)
     if not row.is_final:
         watch_task(row)
+    beside = {"parts": _upid_parts(row), "happened": _happened(row), "audit": _audit(request, row)}
+    if request.htmx.target == "task-side":
+        return render(request, "tasks/_side.html", {"task": row, **beside})
     if request.htmx:  # a page without stream asks for its head
         return render(request, "tasks/_status.html", {"task": row})
     return render(
@@ -50,10 +54,8 @@ def task(request: UserRequest, task_id: int) -> HttpResponse:
             "task": row,
             "lines": shown_lines(row, max(0, row.log_total - LOG_PAGE_LINES), LOG_PAGE_LINES),
             "log_note": log_note(row),
-            "parts": _upid_parts(row),
-            "happened": _happened(row),
-            "audit": _audit(request, row),
-            "stale_sources": [row.source] if row.source.failing_since and not row.is_final else [],
+            "stale_sources": [row.source] if is_stale(row) else [],
+            **beside,
             **_may(request, row),
         },
     )
@@ -124,8 +126,8 @@ def _changed(request: UserRequest, row: Task) -> HttpResponse:
     parts = f"<template>{render_to_string('tasks/_row.html', context)}</template>"
     answer = HttpResponse(render_to_string("tasks/_status.html", context) + parts)
     answer["HX-Reswap"] = "none"
-    # The dialog last: it takes the form away from which both are told.
-    answer["HX-Trigger"] = json.dumps({"task-changed": {"id": row.pk}, "close-dialog": {}})
+    # After the swap, and the dialog last: it takes away the form that asked, without which htmx swaps nothing.
+    answer["HX-Trigger-After-Swap"] = json.dumps({"task-changed": {"id": row.pk}, "close-dialog": {}})
     return answer
 
 

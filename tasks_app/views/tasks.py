@@ -102,7 +102,7 @@ def _blind(sources: SourceQuerySet) -> list[dict[str, Any]]:
 
 def _summary(request: UserRequest, form: TaskFilterForm) -> dict[str, Any]:
     """Chips with their counts, and the sources that do not answer."""
-    stale = [source for source in form.sources if source.failing_since and not source.paused_at]
+    stale = [source for source in form.sources if source.failing_since or source.paused_at]
     counted = form.apply_besides_state(Task.objects.visible_to(request.user))
     return {"chips": _chips(form, counted, now()), "stale_sources": stale}
 

@@ -235,6 +235,7 @@ def test_task_is_followed_to_its_end_without_a_reload(open_page: Open) -> None:
     expect(page.get_by_role("link", name="Cancel…")).to_have_count(0)
     expect(page.get_by_role("link", name="Acknowledge…")).to_be_visible()
     expect(page.locator("#L3")).to_contain_text("TASK ERROR")
+    expect(page.locator("#task-side")).to_contain_text("Ended: Failed")
 
 
 def test_cancel_asks_first_and_then_shows_that_it_is_under_way(open_page: Open) -> None:

@@ -7,7 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.utils.timezone import now
 from playwright.sync_api import Page, expect
 
-from tasks_app.models import Role, Task, TaskEvent
+from tasks_app.models import Role, Source, Task, TaskEvent
 from tasks_app.states import State
 from tests.browser.conftest import Open
 from tests.factories import add_log, make_source, make_task, make_user
@@ -226,6 +226,19 @@ def test_c_on_a_row_asks_and_cancels_nothing_by_itself(open_page: Open) -> None:
     expect(page.locator("#dialog")).to_be_hidden()
     task.refresh_from_db()
     assert task.cancel_requested_at is None
+
+
+def test_rows_say_that_their_source_fell_silent_and_that_it_is_back(open_page: Open) -> None:
+    source = make_source()
+    task = make_task(source, percent=40)
+    page = open_page(make_user(Role.VIEWER), "/tasks/")
+    wait_until_live(page)
+    row = page.locator(f"#task-{task.pk}")
+    expect(row).not_to_contain_text("Last known")
+    for failing_since in (now(), None):
+        Source.objects.filter(pk=source.pk).update(failing_since=failing_since)
+        TaskEvent.objects.create(source_id=source.pk, kind=Kind.SOURCE)
+        expect(row.get_by_text("Last known: 40 %")).to_have_count(1 if failing_since else 0)
 
 
 def test_whole_row_of_a_failure_opens_it(open_page: Open) -> None:

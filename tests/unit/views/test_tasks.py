@@ -417,7 +417,7 @@ def test_operator_cancels_and_it_is_audited() -> None:
     assert answer.status_code == 200
     assert "Cancelling…" in answer.text
     assert f'id="task-{task.pk}"' in answer.text and 'id="task-status"' in answer.text
-    assert "close-dialog" in answer["HX-Trigger"]
+    assert "close-dialog" in answer["HX-Trigger-After-Swap"]
     assert AuditEntry.objects.get(action="task.cancel").data["reason"] == "wrong"
 
 
@@ -502,6 +502,13 @@ def test_last_line_of_a_lost_task_is_not_called_its_error() -> None:
     page = client.get(f"/tasks/{task.pk}/").text
     assert '<p class="failure-line">unexpected status</p>' in page
     assert "The last line of its log: <code>generating cloud-init ISO</code>" in page
+
+
+def test_paused_source_is_named_above_its_tasks() -> None:
+    task = make_task(make_source(name="lab", paused_at=now()))
+    client = signed_in(make_user(Role.VIEWER))
+    for address in ("/tasks/", f"/tasks/{task.pk}/"):
+        assert "<strong>lab</strong> is paused since" in client.get(address).text
 
 
 def test_time_left_comes_before_what_a_narrow_row_cuts() -> None:
