@@ -124,6 +124,7 @@ ROLES: dict[str, frozenset[str]] = {
             "VM.Snapshot.Rollback",
         ]
     ),
+    "PortalBackup": frozenset({"VM.Backup"}),
     "PortalStorage": frozenset({"Datastore.AllocateSpace", "Datastore.Audit"}),
     "PortalStop": frozenset({"Sys.Audit", "Sys.Modify"}),
 }
@@ -270,8 +271,10 @@ class Access:
             roles = here or roles
         return set() if "NoAccess" in roles else roles
 
-    def tree(self, who: Identity, paths: Iterable[str] = ()) -> dict[str, dict[str, int]]:
-        """GET /access/permissions: the standard paths and every path somebody has a role on."""
+    def tree(
+        self, who: Identity, paths: Iterable[str] = (), *, members: Iterable[int] = ()
+    ) -> dict[str, dict[str, int]]:
+        """GET /access/permissions: the standard paths, those somebody has a role on, and guests in pools."""
         wanted = {
             "/",
             "/access",
@@ -284,6 +287,7 @@ class Access:
             "/vms",
         }
         wanted |= {"/sdn/zones/localnetwork"} | {acl.path for acl in self.acls}
+        wanted |= {f"/vms/{vmid}" for vmid in members}
         tree = {}
         for path in paths or sorted(wanted):
             privileges = self.privileges(who, path)

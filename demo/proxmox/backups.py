@@ -38,7 +38,10 @@ _STOPPED = "interrupted by signal"
     },
 )
 def vzdump(call: Call) -> str:
-    """The guests of this node among those named; without the right to one, the task fails."""
+    """The guests of this node among those named; without the right to one, the task fails.
+
+    Where none of those named is here, "OK" is answered and nothing started.
+    """
     params, cluster = call.params, call.cluster
     storage = params.get("storage", "local")
     if storage not in STORAGES:
@@ -56,6 +59,8 @@ def vzdump(call: Call) -> str:
         and str(guest.vmid) not in excluded
         and (params.get("pool") in (None, guest.pool) if everything else str(guest.vmid) in wanted)
     ]
+    if not everything and not guests:
+        return "OK"
     options = {key: value for key, value in params.items() if key not in ("vmid", "storage")}
     return start_backup(
         cluster, guests, node=call.node, storage=storage, who=call.who, listed=not everything, options=options

@@ -8,7 +8,7 @@ from demo.proxmox.actions import lock_path
 from demo.proxmox.api import ApiError, Call, refuse
 from demo.proxmox.cluster import Cluster
 from demo.proxmox.configcalls import require_bridge
-from demo.proxmox.guestcalls import find_snapshot, guest_route
+from demo.proxmox.guestcalls import find_snapshot, guest_route, is_shared
 from demo.proxmox.guests import Disk, Guest, format_size
 from demo.proxmox.inventory import NODES, make_mac, make_uuid
 from demo.proxmox.schema import Param
@@ -106,6 +106,8 @@ def _order(call: Call, guest: Guest, name: str | None) -> CloneOrder:
         raise refuse(f"{'VM' if guest.kind == 'qemu' else 'CT'} is locked ({guest.lock})")
     if snapname := params.get("snapname"):
         find_snapshot(guest, snapname)
+    if target != call.node:
+        _require_shared(guest, storage, target)
     if not full:
         _require_linkable(call, guest)
     for disk in guest.disks():
@@ -118,6 +120,15 @@ def _order(call: Call, guest: Guest, name: str | None) -> CloneOrder:
     return CloneOrder(
         guest, newid, name, pool, full, storage, params.get("description"), params.get("format"), target, rate
     )
+
+
+def _require_shared(guest: Guest, storage: str | None, target: str) -> None:
+    """Another node takes a clone only when it sees both the old disks and the new ones."""
+    if storage and not STORAGES[storage].shared:
+        raise refuse(f"can't clone to non-shared storage '{storage}'")
+    if not is_shared(guest):
+        kind, tail = ("VM", "VM") if guest.kind == "qemu" else ("CT", "container")
+        raise refuse(f"can't clone {kind} to node '{target}' ({tail} uses local storage)")
 
 
 def _require_linkable(call: Call, guest: Guest) -> None:

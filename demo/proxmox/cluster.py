@@ -115,7 +115,7 @@ class Cluster:
             grant = self.access.grant
             grant(who, "/", "PortalView")
             grant(who, "/nodes", "PortalStop")
-            grant(who, "/pool/portal", "PortalVM")
+            grant(who, "/pool/portal", "PortalVM", "PortalBackup")
             grant(who, "/pool/staging", "PortalVM")  # so that there is something to start at once
             for vmid in TEMPLATE_IDS:
                 grant(who, f"/vms/{vmid}", "PVETemplateUser")

@@ -83,7 +83,8 @@ def ticket(call: Call) -> dict[str, Any]:
 )
 def permissions(call: Call) -> dict[str, dict[str, int]]:
     path = call.params.get("path")
-    return call.cluster.access.tree(call.who, (path,) if path else ())
+    members = [guest.vmid for guest in call.cluster.guests.values() if guest.pool]
+    return call.cluster.access.tree(call.who, (path,) if path else (), members=members)
 
 
 @route("GET", "/access/roles")

@@ -11,6 +11,9 @@ from demo.proxmox.schema import Param, Parser
 from demo.proxmox.storages import STORAGES
 
 AGENT_TIMEOUT_SECONDS = 3.0
+# After its start a machine's agent answers, and a container has its address, that much later.
+BOOT_SECONDS = 8.0
+LEASE_SECONDS = 2.0
 AGENT_RIGHTS = ("VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted")
 
 GuestHandler = Callable[[Call, Guest], Any]
@@ -184,14 +187,21 @@ def rrddata(call: Call, guest: Guest) -> list[dict[str, Any]]:
 def interfaces(call: Call, guest: Guest) -> list[dict[str, Any]] | None:
     if not guest.is_running:
         return None
-    return [
-        {"name": "lo", "hwaddr": "00:00:00:00:00:00", "inet": "127.0.0.1/8"},
-        {"name": "eth0", "hwaddr": _mac(guest), "inet": f"{_address(guest)}/24"},
-    ]
+    lo = {"name": "lo", "hwaddr": "00:00:00:00:00:00", "inet": "127.0.0.1/8", "inet6": "::1/128"}
+    eth = {"name": "eth0", "hwaddr": _mac(guest)}
+    if call.now - guest.started_at >= LEASE_SECONDS * call.cluster.scale:
+        address, prefix = _address(guest, "net0")
+        eth["inet"] = f"{address}/{prefix}"
+    return [lo, eth]
 
 
-def _address(guest: Guest) -> str:
-    return f"192.0.2.{guest.vmid % 250 + 2}"
+def _address(guest: Guest, key: str) -> tuple[str, int]:
+    """The fixed address with its prefix that `key` of the configuration has, else one that DHCP would give."""
+    options = dict(part.partition("=")[::2] for part in str(guest.config.get(key, "")).split(","))
+    address, _, prefix = options.get("ip", "").partition("/")
+    if prefix.isdigit():
+        return address, int(prefix)
+    return f"10.20.{100 + guest.vmid // 250 % 100}.{guest.vmid % 250 + 2}", 16
 
 
 def _mac(guest: Guest) -> str:
@@ -205,7 +215,8 @@ def _require_agent(call: Call, guest: Guest) -> None:
         raise refuse(f"VM {guest.vmid} is not running")
     if str(guest.config.get("agent", "0")).removeprefix("enabled=")[:1] != "1":
         raise refuse("No QEMU guest agent configured")
-    if not guest.agent_answers:
+    booting = call.now - guest.started_at < BOOT_SECONDS * call.cluster.scale
+    if booting or not guest.agent_answers:
         raise refuse("QEMU guest agent is not running", delay=AGENT_TIMEOUT_SECONDS * call.cluster.scale)
 
 
@@ -215,14 +226,16 @@ _agent = needs("/vms/{vmid}", *AGENT_RIGHTS, every=False)
 @guest_route("GET", "/agent/network-get-interfaces", kinds=("qemu",), protected=True, check=_agent)
 def agent_interfaces(call: Call, guest: Guest) -> dict[str, Any]:
     _require_agent(call, guest)
-    address = {"ip-address": _address(guest), "ip-address-type": "ipv4", "prefix": 24}
+    ip, prefix = _address(guest, "ipconfig0")
+    address = {"ip-address": ip, "ip-address-type": "ipv4", "prefix": prefix}
+    local = {"ip-address": "fe80::be24:11ff:fe00:1", "ip-address-type": "ipv6", "prefix": 64}
     return {
         "result": [
             {
                 "name": "lo",
                 "ip-addresses": [{"ip-address": "127.0.0.1", "ip-address-type": "ipv4", "prefix": 8}],
             },
-            {"name": "eth0", "hardware-address": _mac(guest), "ip-addresses": [address]},
+            {"name": "eth0", "hardware-address": _mac(guest), "ip-addresses": [address, local]},
         ]
     }
 

@@ -71,6 +71,7 @@ _TEMPLATES: tuple[tuple[int, str, str, tuple[int, ...], str], ...] = (
     (9001, "ubuntu-2604-cloud", "ceph-vm", (8,), "golden image, with guest agent"),
     (9002, "win2025-core", "ceph-vm", (40, 16), "sysprepped, second disk for data"),
 )
+PROTECTED_TEMPLATE, SILENT_TEMPLATE = 9001, 9002
 TEMPLATE_IDS = tuple(row[0] for row in _TEMPLATES)
 
 CONTAINER_TEMPLATES = (
@@ -114,6 +115,10 @@ def make_guests(rng: random.Random, now: float) -> dict[int, Guest]:
         config = _machine_config(rng, vmid, name, storage, sizes, 512, base=True)
         config |= {"template": 1, "tags": "linux;template", "description": description, "agent": "1"}
         config |= {"ciuser": "debian", "ipconfig0": "ip=dhcp", "serial0": "socket", "vga": "serial0"}
+        if vmid == PROTECTED_TEMPLATE:
+            config["protection"] = 1  # its clones inherit that and cannot be deleted until it is switched off
+        if vmid == SILENT_TEMPLATE:
+            del config["agent"]
         cloudinit = (
             f"{vmid}/vm-{vmid}-cloudinit.qcow2" if STORAGES[storage].is_file_based else f"vm-{vmid}-cloudinit"
         )

@@ -39,7 +39,10 @@ MAX_VMIDS = 5
 MAX_UPID_CHARACTERS = 1000
 
 # The lock file names the guest it belongs to; a clone of a running guest holds its source's for a moment.
-_LOCK_TIMEOUT = re.compile(r"can't lock file '[^']*/lock-(\d{1,9})\.conf' - got timeout")
+# For a VM `lock-100.conf`, for a container `pve-config-100.lock`.
+_LOCK_TIMEOUT = re.compile(
+    r"can't lock file '[^']*/(?:lock-|pve-config-)(\d{1,9})\.(?:conf|lock)' - got timeout"
+)
 
 
 def back_off(attempts: int) -> timedelta:

@@ -187,3 +187,95 @@ def test_resize_refuses_to_shrink_in_the_task(cluster: DemoCluster, me: Client) 
     assert me.get("/nodes/pve1/qemu/406/config").data["scsi0"].endswith("size=3G")
     shrink = me.ask("PUT", "/nodes/pve1/qemu/406/resize", {"disk": "scsi0", "size": "2G"}).data
     assert me.wait(shrink) == "shrinking disks is not supported"
+
+
+def configure(client: Client, vmid: int, **form: object) -> None:
+    answer = client.ask("PUT", f"/nodes/pve1/qemu/{vmid}/config", form)
+    assert (answer.status, answer.data) == (200, None), answer.reason
+
+
+def test_a_clone_inherits_protection_and_tags_until_they_are_removed(
+    cluster: DemoCluster, me: Client
+) -> None:
+    me.wait(clone(me, 9001, newid=410, name="web-1"))
+    config = me.get("/nodes/pve1/qemu/410/config").data
+    assert (config["protection"], config["tags"]) == (1, "linux;template")
+    refused = me.ask("DELETE", "/nodes/pve1/qemu/410?purge=1")
+    assert (refused.status, refused.reason) == (500, "can't remove VM 410 - protection mode enabled")
+    configure(me, 410, cores=2, memory=1024, delete="protection,tags,description,vcpus")
+    config = me.get("/nodes/pve1/qemu/410/config").data
+    assert not {"protection", "tags", "description"} & set(config)
+    assert (config["cores"], config["memory"]) == (2, "1024")
+    assert me.wait(me.ask("DELETE", "/nodes/pve1/qemu/410?purge=1").data) == "OK"
+    assert me.ask("DELETE", "/nodes/pve1/qemu/410?purge=1").status == 403
+
+
+def test_the_agent_answers_some_time_after_the_start(me: Client, cluster: DemoCluster) -> None:
+    where = "/nodes/pve1/qemu/411"
+    me.wait(clone(me, 9001, newid=411))
+    configure(me, 411, ipconfig0="ip=10.20.30.7/24,gw=10.20.30.1")
+    assert me.get(f"{where}/agent/network-get-interfaces").reason == "VM 411 is not running"
+    assert me.wait(me.post(f"{where}/status/start").data) == "OK"
+    assert me.get(f"{where}/agent/network-get-interfaces").reason == "QEMU guest agent is not running"
+    told = wait_until(lambda: me.get(f"{where}/agent/network-get-interfaces").data)["result"]
+    assert told[1]["ip-addresses"][0] == {
+        "ip-address": "10.20.30.7",
+        "ip-address-type": "ipv4",
+        "prefix": 24,
+    }
+
+
+def test_a_template_without_agent_says_so(me: Client) -> None:
+    me.wait(clone(me, 9002, newid=412))
+    me.wait(me.post("/nodes/pve1/qemu/412/status/start").data)
+    answer = me.get("/nodes/pve1/qemu/412/agent/network-get-interfaces")
+    assert (answer.status, answer.reason) == (500, "No QEMU guest agent configured")
+
+
+def test_a_container_tells_its_address_itself(me: Client) -> None:
+    form = {"ostemplate": "nas:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst", "rootfs": "ceph-vm:4"}
+    net = "name=eth0,bridge=vmbr0,ip=10.20.30.8/24,gw=10.20.30.1"
+    upid = me.post("/nodes/pve2/lxc", vmid=601, pool="portal", net0=net, **form).data
+    assert me.wait(upid) == "OK"
+    assert me.get("/nodes/pve2/lxc/601/interfaces").data is None
+    me.wait(me.post("/nodes/pve2/lxc/601/status/start").data)
+    rows = wait_until(
+        lambda: [
+            r
+            for r in me.get("/nodes/pve2/lxc/601/interfaces").data
+            if r.get("name") == "eth0" and "inet" in r
+        ]
+    )
+    assert rows[0]["inet"] == "10.20.30.8/24"
+
+
+def test_a_clone_goes_to_another_node_over_shared_storage_only(me: Client) -> None:
+    assert me.wait(clone(me, 9001, newid=413, target="pve3", full=1, storage="ceph-vm")) == "OK"
+    assert me.get("/nodes/pve3/qemu/413/config").status == 200
+    local = me.post("/nodes/pve1/qemu/9000/clone", newid=414, target="pve3", pool="portal")
+    assert local.reason == "can't clone VM to node 'pve3' (VM uses local storage)"
+    onto = me.post(
+        "/nodes/pve1/qemu/9001/clone", newid=414, target="pve3", pool="portal", full=1, storage="local-lvm"
+    )
+    assert onto.reason == "can't clone to non-shared storage 'local-lvm'"
+
+
+def test_the_portal_backs_up_what_it_made_and_nothing_else(me: Client) -> None:
+    me.wait(clone(me, newid=415))
+    mine = me.post("/nodes/pve1/vzdump", vmid=415, storage="nas", mode="stop").data
+    assert me.wait(mine) == "OK"
+    kept = me.get("/nodes/pve1/storage/nas/content", content="backup").data
+    assert [row["vmid"] for row in kept] == [415]
+    other = me.post("/nodes/pve1/vzdump", vmid=120, storage="nas").data
+    assert me.wait(other) == "403 Permission check failed (/vms/120, VM.Backup)"
+
+
+def test_a_backup_of_a_guest_that_is_not_here_starts_nothing(me: Client) -> None:
+    assert me.post("/nodes/pve2/vzdump", vmid=120, storage="nas").data == "OK"
+
+
+def test_guests_in_a_pool_show_in_the_permissions(me: Client) -> None:
+    me.wait(clone(me, newid=416))
+    held = me.get("/access/permissions").data
+    assert {"VM.PowerMgmt", "VM.Backup", "VM.Allocate"} <= set(held["/vms/416"])
+    assert "VM.Backup" not in held["/vms/120"]

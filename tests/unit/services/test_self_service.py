@@ -192,6 +192,11 @@ def test_a_lock_that_is_held_for_a_moment_is_waited_for(remote):
     assert deliver(submission, remote).state == State.COMPLETED
 
 
+@pytest.mark.parametrize("file", ["qemu-server/lock-301.conf", "lxc/pve-config-301.lock"])
+def test_the_lock_file_of_either_kind_names_its_guest(file):
+    assert delivery.locked_guest(f"can't lock file '/run/lock/{file}' - got timeout") == 301
+
+
 @pytest.mark.parametrize(
     ("has", "differs"),
     [
