@@ -23,12 +23,11 @@ from tasks_app.models import Guest, Machine, Source, Submission, Task, TaskEvent
 from tasks_app.progress.upid import InvalidUpid, parse_upid
 from tasks_app.queue import Job, enqueue
 from tasks_app.services.delivery import MAX_REPEATS, back_off, bring, claim, locked_guest
-from tasks_app.services.guest_actions import PRIVILEGES, parse_action, parse_parameters, unfitness
+from tasks_app.services.guest_actions import missing_privilege, parse_action, parse_parameters, unfitness
 from tasks_app.services.reservations import says_vmid_is_taken
 from tasks_app.services.time_limits import note_overdue
 from tasks_app.sources.base import TaskObservation
 from tasks_app.sources.proxmox import ProxmoxSource
-from tasks_app.sources.proxmox.permissions import parse_permissions
 from tasks_app.states import State
 
 logger = logging.getLogger(__name__)
@@ -99,9 +98,7 @@ def obstacle(guest: Guest, action: str) -> str:
     unfit = unfitness(chosen, guest)
     if unfit:
         return unfit
-    path, privilege = f"/vms/{guest.vmid}", PRIVILEGES[chosen]
-    may = source.permissions_at is None or parse_permissions(source.permissions).allows(path, privilege)
-    return "" if may else f"The token {source.token_id} lacks {privilege} on {path}."
+    return missing_privilege(chosen, source, vmid=guest.vmid, pool=guest.pool)
 
 
 def deliver_submission(pk: int, *, client: ProxmoxSource | None = None) -> None:

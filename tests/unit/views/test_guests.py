@@ -102,6 +102,14 @@ def test_operator_starts_it_and_it_is_noted(operator: Client, source: Source, ac
     assert AuditEntry.objects.filter(action=Action.SUBMIT, target_id=str(submission.pk)).exists()
 
 
+def test_right_that_comes_through_the_pool_of_a_guest_counts(operator: Client, source: Source) -> None:
+    source.permissions = {"/vms": {"VM.Audit": 1}, "/pool/staging": {"VM.Snapshot": 1, "VM.Audit": 1}}
+    source.save(update_fields=["permissions"])
+    inside, outside = make_guest(source, pool="staging"), make_guest(source, pool="production")
+    assert f"/guests/{inside.pk}/snapshot" in operator.get(f"/guests/{inside.pk}/").text
+    assert f"/guests/{outside.pk}/snapshot" not in operator.get(f"/guests/{outside.pk}/").text
+
+
 def test_unknown_action_is_not_found(operator: Client, guest: Guest) -> None:
     assert operator.post(f"/guests/{guest.pk}/explode", given_for("start")).status_code == 404
 
