@@ -5,7 +5,7 @@ import ssl
 import pytest
 
 from tasks_app.sources.errors import OutcomeUnknown, SourceNeedsPerson, SourceRefused, SourceUnavailable
-from tasks_app.sources.proxmox import Connection, ProxmoxSource, check_functions
+from tasks_app.sources.proxmox import AddressGap, Connection, ProxmoxSource, check_functions
 from tasks_app.sources.tls import format_fingerprint
 
 TOKEN, SECRET = "portal@pve!web", "a-secret-of-the-fake"
@@ -127,3 +127,42 @@ def test_a_network_that_drops_everything_leaves_a_write_unknown(source, fakepve)
     with pytest.raises(SourceUnavailable) as caught:
         source.fetch_version()
     assert caught.value.kind == "connection"
+
+
+def test_settings_are_made_and_removed_in_one_call(source):
+    values = {"cores": 2, "memory": 1024, "sshkeys": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA alice@example.org"}
+    source.configure_guest("qemu", "pve1", 100, {"description": "x"})
+    source.configure_guest("qemu", "pve1", 100, values, remove=("description", "protection"))
+    config = source.fetch_guest_config("qemu", "pve1", 100)
+    assert (int(config["cores"]), int(config["memory"])) == (2, 1024)
+    assert config["sshkeys"].startswith("ssh-ed25519%20AAAAC3")
+    assert "description" not in config
+
+
+def test_growing_a_disk_is_a_task(source):
+    upid = source.resize_disk("qemu", "pve1", 100, disk="scsi0", size_gb=5)
+    assert ":resize:100:" in upid
+    assert source.fetch_task("pve1", upid).exit_text == "OK"
+
+
+def test_snapshots_are_listed_and_rolled_back_to(source):
+    source.create_snapshot("qemu", "pve1", 100, "before")
+    assert [snapshot.name for snapshot in source.fetch_snapshots("qemu", "pve1", 100)] == ["before"]
+    assert ":qmrollback:100:" in source.rollback_snapshot("qemu", "pve1", 100, "before")
+
+
+def test_a_guest_is_deleted_and_its_id_is_free_again(source):
+    assert not source.is_vmid_free(100)
+    assert ":qmdestroy:100:" in source.delete_guest("qemu", "pve1", 100)
+    assert source.fetch_resources("vm") == []
+    assert source.is_vmid_free(100)
+
+
+def test_a_guest_tells_its_status_and_why_it_has_no_address(source):
+    status = source.fetch_guest_status("qemu", "pve1", 100)
+    assert (status.status, status.lock, status.name) == ("stopped", "", "vm1")
+    assert source.fetch_addresses("qemu", "pve1", 100).gap is AddressGap.SILENT
+
+
+def test_a_backup_is_a_task(source):
+    assert ":vzdump:100:" in source.backup_guest("pve1", 100, storage="local", mode="stop")
