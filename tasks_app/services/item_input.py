@@ -159,7 +159,9 @@ def _what(settings: ItemSettings, template: Template) -> dict[str, str]:
         problems["name_pattern"] = "Use {team}, {item} and {nn:02}, and letters, digits and - around them."
     elif len(settings.name_pattern) > 80:
         problems["name_pattern"] = "Use at most 80 characters."
-    elif problem := name_problem(example_name(settings.name_pattern, settings.slug)):
+    elif "slug" not in problems and (
+        problem := name_problem(example_name(settings.name_pattern, settings.slug))
+    ):
         problems["name_pattern"] = (
             f"It makes “{example_name(settings.name_pattern, settings.slug)}”. {problem}"
         )
