@@ -203,7 +203,7 @@ def _start(machine: Machine, facts: dict[int, Facts | None]) -> bool:
 def _place(machine: Machine, item: CatalogItem, facts: Facts | None) -> str:
     chosen = Placer(item, facts).place(machine.memory_mb)
     template = template_of(item)
-    if chosen or template is None or item.placement == CatalogItem.Placement.FIXED:
+    if chosen or facts is None or template is None or item.placement == CatalogItem.Placement.FIXED:
         return chosen
     return template.node
 

@@ -105,6 +105,7 @@ def _amount(key: str, number: int) -> str:
         case "cores":
             return f"{number} core{'' if number == 1 else 's'}"
         case "memory_mb":
-            return f"{number / 1024:g} GiB of memory"
+            is_small = 0 < number < 1024
+            return f"{number} MiB of memory" if is_small else f"{number / 1024:g} GiB of memory"
         case _:
             return f"{number} GiB of disk"
