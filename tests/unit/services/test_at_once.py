@@ -11,7 +11,17 @@ from tasks_app.models import AuditEntry, Role, Submission
 from tasks_app.services import people, setup
 from tasks_app.services.cancellation import cancel_task, deliver_cancel
 from tasks_app.services.submissions import deliver_submission, submit_guest_action
-from tests.factories import PASSWORD, make_guest, make_source, make_superuser, make_task, make_user
+from tests.factories import (
+    PASSWORD,
+    make_guest,
+    make_item,
+    make_machine,
+    make_order,
+    make_source,
+    make_superuser,
+    make_task,
+    make_user,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 THREADS = 8
@@ -75,6 +85,32 @@ def test_every_clone_gets_a_vmid_of_its_own(remote):
     vmids = [call[4]["new_vmid"] for call in remote.calls if call[0] == "clone_guest"]
     assert len(vmids) == THREADS
     assert len(set(vmids)) == THREADS
+
+
+def test_every_machine_gets_a_vmid_of_its_own(remote):
+    order = make_order(item=make_item(vmid_from=5000, vmid_to=5000 + THREADS))
+    submissions = [
+        Submission.objects.create(
+            source=order.source,
+            action="clone",
+            guest_kind="qemu",
+            node="pve1",
+            vmid=9000,
+            parameters={"name": f"web-{number}", "full": True},
+            machine=make_machine(order, stage="clone"),
+            actor=order.actor,
+            idempotency_key=f"machine-{number}",
+        )
+        for number in range(THREADS)
+    ]
+    at_once(lambda number: deliver_submission(submissions[number].pk, client=remote))
+    called = {call[4]["name"]: call[4]["new_vmid"] for call in remote.calls if call[0] == "clone_guest"}
+    promised = {
+        submission.parameters["name"]: submission.machine.vmid
+        for submission in Submission.objects.select_related("machine")
+    }
+    assert called == promised
+    assert sorted(called.values()) == list(range(5000, 5000 + THREADS))
 
 
 def test_one_task_is_asked_once_to_stop(remote, audited):
