@@ -42,7 +42,7 @@ class Verb(StrEnum):
     MANAGE_ITEM = "change catalogue items"
 
 
-_MAY: dict[str, frozenset[Verb]] = {
+MAY: dict[str, frozenset[Verb]] = {
     Role.VIEWER: frozenset({Verb.SEE}),
     Role.OPERATOR: frozenset({Verb.SEE, Verb.CANCEL, Verb.START, Verb.ACKNOWLEDGE, Verb.USE_MACHINE}),
     Role.AUDITOR: frozenset({Verb.SEE, Verb.SEE_AUDIT, Verb.SEE_ITEM}),
@@ -72,13 +72,13 @@ _PORTAL_ADMIN = frozenset(
         Verb.SET_LIMITS,
     }
 )
-_WHOLE_PORTAL: dict[str, frozenset[Verb]] = {
+WHOLE_PORTAL: dict[str, frozenset[Verb]] = {
     Role.AUDITOR: frozenset({Verb.SEE_TEAM}),
     Role.ADMIN: _PORTAL_ADMIN,
 }
 # Verbs that a team gives, to its members and to its admins; those of the whole portal above hold for every team.
-_AS_MEMBER = frozenset({Verb.ORDER, Verb.SEE_TEAM})
-_AS_TEAM_ADMIN = frozenset({Verb.APPROVE, Verb.MANAGE_TEAM})
+AS_MEMBER = frozenset({Verb.ORDER, Verb.SEE_TEAM})
+AS_TEAM_ADMIN = frozenset({Verb.APPROVE, Verb.MANAGE_TEAM})
 
 
 def can(
@@ -156,14 +156,14 @@ def _source_id(source: Source | None, item: CatalogItem | None, machine: Machine
 
 def _grants(person: "AbstractBaseUser", verb: Verb) -> QuerySet[Grant]:
     return Grant.objects.filter(
-        user_id=person.pk, role__in=[role for role, verbs in _MAY.items() if verb in verbs]
+        user_id=person.pk, role__in=[role for role, verbs in MAY.items() if verb in verbs]
     )
 
 
 def _by_role(person: "AbstractBaseUser", verb: Verb, source_id: int | None) -> bool:
-    if roles := [role for role, verbs in _WHOLE_PORTAL.items() if verb in verbs]:
+    if roles := [role for role, verbs in WHOLE_PORTAL.items() if verb in verbs]:
         return Grant.objects.filter(user_id=person.pk, role__in=roles, source__isnull=True).exists()
-    if not any(verb in verbs for verbs in _MAY.values()):
+    if not any(verb in verbs for verbs in MAY.values()):
         return False
     grants = _grants(person, verb)
     if source_id is not None:
@@ -172,9 +172,9 @@ def _by_role(person: "AbstractBaseUser", verb: Verb, source_id: int | None) -> b
 
 
 def _by_team(person: "AbstractBaseUser", verb: Verb, team: Team | None, item: CatalogItem | None) -> bool:
-    if verb in _AS_MEMBER:
+    if verb in AS_MEMBER:
         teams = Team.objects.of(person)
-    elif verb in _AS_TEAM_ADMIN:
+    elif verb in AS_TEAM_ADMIN:
         teams = Team.objects.led_by(person)
     else:
         return False

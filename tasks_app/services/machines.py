@@ -26,6 +26,7 @@ from tasks_app.services.submissions import MAX_KEY_CHARACTERS
 from tasks_app.services.submissions import obstacle as guest_obstacle
 from tasks_app.sources.proxmox import ProxmoxSource, Snapshot
 from tasks_app.sources.proxmox.inventory import GuestKind
+from tasks_app.sources.proxmox.permissions import parse_permissions
 
 Deed = Submission.Action
 MACHINE_ACTIONS = (
@@ -203,10 +204,19 @@ def fetch_snapshots(machine: Machine, *, client: ProxmoxSource | None = None) ->
 
 
 def fetch_backup_storages(machine: Machine, *, client: ProxmoxSource | None = None) -> list[str]:
-    """Names of storages that take backups, as the machine's node reaches them. Raises SourceError."""
+    """Names of storages that take backups of the token, as the machine's node reaches them. Raises SourceError."""
     client = client or connections.client_of(machine.source)
     storages = client.fetch_storages_by_node().get(guest_of(machine).node, {})
-    return sorted(name for name, storage in storages.items() if "backup" in storage.content)
+    permissions = parse_permissions(machine.source.permissions)
+    return sorted(
+        name
+        for name, storage in storages.items()
+        if "backup" in storage.content
+        and (
+            machine.source.permissions_at is None
+            or permissions.allows(f"/storage/{name}", "Datastore.AllocateSpace")
+        )
+    )
 
 
 def _known(actor: User, idempotency_key: str) -> Submission | None:

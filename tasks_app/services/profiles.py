@@ -1,7 +1,6 @@
 """What a person brings along: SSH keys that are put into the machines they order."""
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.dsa import DSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from django.contrib.auth.models import User
@@ -56,12 +55,12 @@ def _trouble_with(line: str) -> str:
         return "this is a private key. Never hand it out; paste the line of the .pub file."
     if len(line) > MAX_KEY_CHARACTERS or not line.isprintable():
         return "this is no public key."
+    if line.startswith("ssh-dss "):
+        return "DSA keys are not accepted by today's systems."
     try:
         key = load_ssh_public_key(line.encode())
     except (ValueError, UnsupportedAlgorithm):
         return "this is no public key. It begins with ssh-ed25519, ecdsa-… or ssh-rsa and stands on one line."
-    if isinstance(key, DSAPublicKey):
-        return "DSA keys are not accepted by today's systems."
     if isinstance(key, RSAPublicKey) and key.key_size < LEAST_RSA_BITS:
         return f"an RSA key needs at least {LEAST_RSA_BITS} bits."
     return ""

@@ -1,16 +1,13 @@
 """Tags and filters of the portal's templates."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django import template
-from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime, now
 
-from tasks_app.access.policy import Verb, can
 from tasks_app.models import Task
 from tasks_app.progress.estimate import format_usual, usual_duration
 from tasks_app.progress.failures import KnownFailure, explain_failure
@@ -23,45 +20,6 @@ register = template.Library()
 COUNT_LIMIT = 10_000  # counting further costs time and tells nobody anything
 _USUAL_RUNS = 30
 _SHOWN_CHARS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One entry of the navigation."""
-
-    address: str
-    words: str
-    icon: str
-    is_current: bool
-
-
-_SECTIONS = (
-    ("dashboard", "Dashboard", "layout-dashboard", ""),
-    ("tasks", "Tasks", "list-checks", ""),
-    ("guests", "Guests", "monitor", ""),
-    ("sources", "Sources", "server", ""),
-    ("people", "People", "users", Verb.MANAGE_PEOPLE),
-)
-
-
-def _address(name: str) -> str:
-    try:
-        return reverse(f"portal:{name}")
-    except NoReverseMatch:
-        return ""
-
-
-@register.inclusion_tag("shared/_nav.html", takes_context=True)
-def navigation(context: dict[str, Any]) -> dict[str, Any]:
-    """The sections this person may open; the one they are in is marked."""
-    request = context["request"]
-    items = []
-    for name, words, icon, verb in _SECTIONS:
-        address = _address(name)
-        if address and (not verb or can(request.user, Verb(verb))):
-            is_current = request.path == address if address == "/" else request.path.startswith(address)
-            items.append(Section(address, words, icon, is_current))
-    return {"items": items}
 
 
 def ago(at: datetime, *, today: datetime) -> str:

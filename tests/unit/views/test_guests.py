@@ -180,8 +180,8 @@ def test_list_needs_the_same_queries_for_many(
     for _ in range(30):
         make_guest(source)
     operator.get("/guests/")
-    # session, person; choices of sources, guests, whether sources exist, whether one may add, people in the navigation
-    with django_assert_num_queries(7):
+    # session, person; choices of sources, guests, whether sources exist, whether one may add; navigation: roles, counts
+    with django_assert_num_queries(8):
         operator.get("/guests/")
 
 

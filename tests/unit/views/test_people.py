@@ -179,5 +179,5 @@ def test_list_needs_the_same_queries_for_many(client: Client, admin: User, djang
     for _ in range(5):
         make_user(Role.VIEWER, source=make_source())
     client.get("/people/")
-    with django_assert_num_queries(4):  # session, person, everybody, grants
+    with django_assert_num_queries(5):  # session, person, everybody, grants, counts of the navigation
         client.get("/people/")
