@@ -27,39 +27,40 @@ def waiting_for(actor: User) -> QuerySet[Order]:
     return waiting.filter(team__in=teams)
 
 
+@transaction.atomic
 def approve(order: Order, *, actor: User, reason: str = "") -> None:
     """Let it start. Raises NotPermitted, Refused when it was decided or withdrawn before."""
-    _decide(order, actor, Order.Decision.APPROVED, reason.strip())
+    because = _decide(order, actor, Order.Decision.APPROVED, reason)
+    at = now()
+    order.machines.filter(stage=Stage.APPROVAL).update(stage=Stage.QUEUED, stage_at=at, next_look_at=at)
+    record(Action.ORDER_APPROVE, actor=actor, target=order, reason=order.decision_reason)
+    tell_orderer(order, key="decided", text=f"{order.decided_by_name} has approved {order}.{because}")
+    transaction.on_commit(partial(enqueue, Job.PUMP))
 
 
+@transaction.atomic
 def reject(order: Order, *, actor: User, reason: str) -> None:
     """Nothing of it is made, what it reserved is free. Raises NotPermitted, InvalidInput (reason), Refused."""
     if not reason.strip():
         raise InvalidInput(reason="Say why: the person who ordered it reads it.")
-    _decide(order, actor, Order.Decision.REJECTED, reason.strip())
+    because = _decide(order, actor, Order.Decision.REJECTED, reason)
+    at = now()
+    order.machines.filter(stage=Stage.APPROVAL).update(stage=Stage.REJECTED, stage_at=at, ended_at=at)
+    record(Action.ORDER_REJECT, actor=actor, target=order, reason=order.decision_reason)
+    tell_orderer(order, key="decided", text=f"{order.decided_by_name} has rejected {order}:{because}")
 
 
-@transaction.atomic
-def _decide(order: Order, actor: User, decision: Order.Decision, reason: str) -> None:
+def _decide(order: Order, actor: User, decision: Order.Decision, reason: str) -> str:
+    """Write the decision; the reason as the end of a sentence."""
     require(actor, Verb.APPROVE, team=order.team)
+    reason = reason.strip()
     if len(reason) > MAX_REASON_CHARACTERS:
         raise InvalidInput(reason=f"Use at most {MAX_REASON_CHARACTERS} characters.")
-    at = now()
     waiting = Order.objects.filter(pk=order.pk, decision=Order.Decision.WAITING)
     name = actor.get_full_name() or actor.get_username()
     if not waiting.update(
-        decision=decision, decided_by=actor, decided_by_name=name, decided_at=at, decision_reason=reason
+        decision=decision, decided_by=actor, decided_by_name=name, decided_at=now(), decision_reason=reason
     ):
         raise Refused(f"{order} does not wait for a decision any more.")
-    machines = order.machines.filter(stage=Stage.APPROVAL)
-    because = f" “{reason}”" if reason else ""
-    if decision == Order.Decision.APPROVED:
-        machines.update(stage=Stage.QUEUED, stage_at=at, next_look_at=at)
-        record(Action.ORDER_APPROVE, actor=actor, target=order, reason=reason)
-        tell_orderer(order, key="decided", text=f"{name} has approved {order}.{because}")
-        transaction.on_commit(partial(enqueue, Job.PUMP))
-    else:
-        machines.update(stage=Stage.REJECTED, stage_at=at, ended_at=at)
-        record(Action.ORDER_REJECT, actor=actor, target=order, reason=reason)
-        tell_orderer(order, key="decided", text=f"{name} has rejected {order}:{because}")
     order.refresh_from_db()
+    return f" “{reason}”" if reason else ""

@@ -59,7 +59,7 @@ def cancel_task(task: Task, *, actor: User, reason: str = "") -> None:
     obstacle = cancel_obstacle(task, source)
     if obstacle is not None:
         raise obstacle
-    if not ask_to_stop(task, actor=actor):
+    if not ask_to_stop(task, actor):
         return
     record(
         Action.TASK_CANCEL,
@@ -72,7 +72,7 @@ def cancel_task(task: Task, *, actor: User, reason: str = "") -> None:
 
 
 @transaction.atomic
-def ask_to_stop(task: Task, *, actor: User | None) -> bool:
+def ask_to_stop(task: Task, asked_by: User | None) -> bool:
     """Note the wish and enqueue its delivery; False when it was asked before, or the task has ended.
 
     For a deed that has asked for permission and keeps its own entry: the cancel of an order or of a machine.
@@ -80,7 +80,7 @@ def ask_to_stop(task: Task, *, actor: User | None) -> bool:
     not_asked = Task.objects.unfinished().filter(pk=task.pk, cancel_requested_at__isnull=True)
     asked = not_asked.update(
         cancel_requested_at=now(),
-        cancel_requested_by=actor,
+        cancel_requested_by=asked_by,
         cancel_delivered_at=None,
         cancel_error="",
         cancel_note="",

@@ -88,17 +88,17 @@ def cancel(machine: Machine, note: str = "", *, leftovers: str = "") -> bool:
     if not leave(machine, Stage.CANCELLED, error=note, cause="", ended_at=ended_at, leftovers=leftovers):
         return False
     if machine.exists and machine.order.rollback_requested_at is not None:
-        remove(machine, actor=machine.order.actor)
+        remove(machine, machine.order.actor)
     tell_when_done(machine.order_id)
     return True
 
 
-def remove(machine: Machine, *, actor: User | None) -> int:
+def remove(machine: Machine, asked_by: User | None) -> int:
     """Delete a machine of an order that is rolled back; 1. What was still being made of it ends here."""
     if machine.stage in WORKING:
         leave(machine, Stage.CANCELLED, error="")
     key = f"machine-{machine.pk}-rollback-{machine.submissions.count()}"
-    begin_removal(machine, actor=actor, idempotency_key=key)
+    begin_removal(machine, actor=asked_by, idempotency_key=key)
     return 1
 
 

@@ -160,7 +160,7 @@ def roll_back(order: Order, *, actor: User, typed: str) -> None:
             rollback_requested_at=at, cancel_requested_at=row.cancel_requested_at or at
         )
         existing = row.machines.filter(exists=True, ended_at__isnull=True, delete_at__isnull=True)
-        deleting = sum(remove(machine, actor=actor) for machine in existing.select_for_update(of=("self",)))
+        deleting = sum(remove(machine, actor) for machine in existing.select_for_update(of=("self",)))
         record(
             Action.ORDER_ROLLBACK,
             actor=actor,

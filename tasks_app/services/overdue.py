@@ -12,4 +12,4 @@ def stop_overdue() -> None:
     )
     for submission in late:
         for task in submission.tasks.all():
-            ask_to_stop(task, actor=None)
+            ask_to_stop(task, None)

@@ -206,7 +206,7 @@ def _stop(machine: Machine, submission: Submission) -> bool:
         return False
     task = submission.tasks.first()
     if task is not None:
-        ask_to_stop(task, actor=None)
+        ask_to_stop(task, None)
     return True
 
 

@@ -9,6 +9,7 @@ from tasks_app.models import Machine, Order, Submission
 from tasks_app.services import addresses, orders, pipeline, removal
 from tasks_app.services.cancellation import pick_up_cancels
 from tasks_app.services.submissions import deliver_submission
+from tasks_app.sources.errors import OutcomeUnknown
 from tasks_app.sources.proxmox import Resource
 from tasks_app.sources.proxmox.guests import AddressGap, GuestAddresses
 from tests.factories import make_guest, make_item, make_source, make_team, make_user
@@ -29,6 +30,8 @@ class FakeCluster(FakeSource):
         self.inherited: dict[str, Any] = {"tags": "template", "protection": 1, "description": "golden"}
         self.ends: dict[str, list[str]] = {}
         self.answers: list[GuestAddresses] = []
+        self.lost_answers = 0  # of clones that happen nevertheless
+        self.stubborn: dict[str, Any] = {}  # what a guest keeps whatever it is set to
         self._new: dict[str, tuple[int, int]] = {}
 
     @property
@@ -42,7 +45,15 @@ class FakeCluster(FakeSource):
         if given["new_vmid"] not in self.configs:
             config = self.configs[vmid] | self.inherited | {"name": given["name"], "lock": "clone"}
             self.configs[given["new_vmid"]] = config
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise OutcomeUnknown("the answer was lost", kind="timeout")
         return upid
+
+    def configure_guest(
+        self, kind: str, node: str, vmid: int, values: dict[str, Any], *, remove: tuple[str, ...] = ()
+    ) -> None:
+        super().configure_guest(kind, node, vmid, values | self.stubborn, remove=remove)
 
     def create_container(self, node: str, vmid: int, **given: Any) -> str:
         upid = super().create_container(node, vmid, **given)

@@ -8,9 +8,10 @@ from django.utils.timezone import now
 from tasks_app.models import CatalogItem, Machine, Notice, Order, Stage, Submission, Task
 from tasks_app.services import addresses, orders, pipeline
 from tasks_app.services.cancellation import deliver_cancel
-from tasks_app.sources.errors import OutcomeUnknown, SourceRefused, SourceUnavailable
+from tasks_app.sources.errors import SourceRefused, SourceUnavailable
 from tasks_app.sources.proxmox.guests import AddressGap, GuestAddresses
 from tasks_app.states import State
+from tests.factories import make_guest
 from tests.unit.services.making import SILENT, World
 
 pytestmark = pytest.mark.django_db
@@ -68,10 +69,7 @@ def test_a_guest_that_is_not_as_ordered_says_so(world):
     stubborn = world.machine().vmid
     for upid in world.remote.running():
         world.remote.finish(upid)
-    original = world.remote.configure_guest
-    world.remote.configure_guest = lambda kind, node, vmid, values, **rest: original(
-        kind, node, vmid, values | {"cores": 1}, **rest
-    )
+    world.remote.stubborn = {"cores": 1}
     world.run()
     assert world.remote.configs[stubborn]["cores"] == 1
     assert world.machine().differences == ["The cores is not as ordered: the guest has “1”."]
@@ -91,7 +89,7 @@ def test_a_container_is_made_from_an_os_template():
         placement="fixed",
         nodes=["pve1"],
     )
-    world.order(node_known := 1)
+    world.order()
     Machine.objects.update(node="pve1")  # where placement, tested elsewhere, has put it
     world.run()
     machine = world.machine()
@@ -100,7 +98,6 @@ def test_a_container_is_made_from_an_os_template():
     assert call[3] == machine.vmid
     assert call[4]["network"] == "name=eth0,bridge=vmbr0,ip=dhcp"
     assert world.remote.count("configure_guest") == 0
-    assert node_known == 1
 
 
 def test_the_portal_decides_address_keys_and_user():
@@ -207,8 +204,6 @@ def test_an_unknown_outcome_keeps_everything_reserved_and_is_adopted_when_it_sho
     world.pump()
     machine = world.machine()
     assert (machine.stage, machine.ended_at) == (Stage.FAILED, None)
-    from tests.factories import make_guest
-
     make_guest(world.source, vmid=machine.vmid, name=machine.name, status="stopped")
     world.remote.configs[machine.vmid].pop("lock")
     assert orders.retry_failed(order, actor=world.member, idempotency_key="r") == 1
@@ -343,14 +338,16 @@ def test_a_roll_back_takes_what_is_still_being_made():
 
 def test_a_silent_agent_is_asked_for_two_minutes(world):
     world.order()
-    world.remote.answers = [SILENT, SILENT, SILENT]
-    world.run()  # stops while nothing moves: the agent is silent
-    Machine.objects.filter(stage="address").update(stage_at=now() - timedelta(minutes=3))
-    world.remote.answers = [SILENT]
+    for _ in range(4):
+        world.finish()
+    world.remote.answers = [SILENT, SILENT]
+    world.look()
+    assert world.stages() == ["address"]
+    Machine.objects.update(stage_at=now() - timedelta(minutes=3))
     world.look()
     machine = world.machine()
-    assert machine.stage == Stage.READY
-    assert machine.address_note in ("", AddressGap.SILENT.sentence)
+    assert (machine.stage, machine.addresses) == (Stage.READY, [])
+    assert machine.address_note == AddressGap.SILENT.sentence
 
 
 def test_without_an_agent_it_is_ready_at_once_and_says_why(world):
@@ -386,7 +383,6 @@ def test_a_worker_that_died_before_the_call_is_continued(world):
 
 
 def test_a_worker_that_died_after_the_call_finds_its_clone(world):
-    world.remote.fails["clone_guest"] = []
     world.order()
     pipeline.start_due(world.source.pk)
     submission = Submission.objects.get()
@@ -399,21 +395,13 @@ def test_a_worker_that_died_after_the_call_finds_its_clone(world):
 
 
 def test_a_lost_answer_is_looked_for_and_not_asked_again(world):
-    upids = []
-    original = world.remote.clone_guest
-
-    def lose(*args, **given):
-        upids.append(original(*args, **given))
-        raise OutcomeUnknown("the answer was lost", kind="timeout")
-
-    world.remote.clone_guest = lose
+    world.remote.lost_answers = 1
     world.order()
     world.pump()
-    world.remote.clone_guest = original
     Submission.objects.update(next_attempt_at=now())
     world.run()
     assert world.stages() == ["ready"]
-    assert len(upids) == 1
+    assert world.remote.count("clone_guest") == 1
     assert world.remote.vmids == [world.machine().vmid]
 
 
@@ -467,28 +455,14 @@ def test_the_orderer_is_told_once_when_all_is_done(world):
     assert texts == ["web-debian-batch-1: 2 ready."]
 
 
-def test_an_overdue_clone_is_stopped_only_where_the_item_says_so():
-    for stops in (False, True):
-        world = World(cancels_overdue=stops) if not stops else world_with_stop()
-        world.order(key=f"k{stops}")
-        world.pump()
-        Submission.objects.filter(source=world.source).update(overdue_since=now())
-        world.pump()
-        asked = Task.objects.filter(source=world.source, cancel_requested_at__isnull=False)
-        assert asked.exists() == stops
-
-
-def world_with_stop():
-    world = World.__new__(World)
-    from tests.factories import make_guest, make_item, make_source, make_team, make_user
-    from tests.unit.services.making import FakeCluster
-
-    world.remote, world.source = FakeCluster(), make_source()
-    world.template = make_guest(world.source, vmid=9000, name="tpl", is_template=True, status="stopped")
-    world.item = make_item(world.source, cancels_overdue=True)
-    world.member = make_user()
-    world.team = make_team(world.member, items=(world.item,))
-    return world
+@pytest.mark.parametrize("stops", [False, True])
+def test_an_overdue_clone_is_stopped_only_where_the_item_says_so(stops):
+    world = World(cancels_overdue=stops)
+    world.order()
+    world.pump()
+    Submission.objects.update(overdue_since=now())
+    world.pump()
+    assert Task.objects.cancels_waiting().exists() == stops
 
 
 def test_an_order_that_needs_nothing_has_no_decision(world):

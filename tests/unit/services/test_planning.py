@@ -283,9 +283,7 @@ def test_the_usual_time_comes_from_machines_of_the_item_and_before_that_from_clo
     world.run()
     Submission.objects.filter(step="clone").update(created_at=now())
     for seconds, machine in zip((120, 240), Machine.objects.order_by("pk"), strict=True):
-        machine.ready_at = machine.submissions.get(step="clone").created_at + __import__(
-            "datetime"
-        ).timedelta(seconds=seconds)
+        machine.ready_at = machine.submissions.get(step="clone").created_at + timedelta(seconds=seconds)
         machine.save(update_fields=["ready_at"])
     assert plan(world).usual == "3 min (last 2 runs)"
 
