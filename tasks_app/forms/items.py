@@ -169,6 +169,8 @@ class ItemForm(forms.Form):
     ) -> None:
         super().__init__(data, initial=_initial_of(item) if item else _start(template))
         self.template, self.size_problem = template, ""
+        for name in ("slug", "name_pattern", "vmid_from", "vmid_to", "grace_days"):
+            self.fields[name].required = True
         self._narrow(offer, item)
         sizes = [_shown_size(size) for size in item.sizes] if item else [dict(size) for size in _START_SIZES]
         self.sizes = SizeFormSet(data, prefix="sizes", initial=sizes)

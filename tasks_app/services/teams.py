@@ -186,9 +186,7 @@ def removal_obstacle(team: Team) -> str:
     machines = Machine.objects.filter(team=team).holding_quota().count()
     if machines:
         has = "a machine" if machines == 1 else f"{machines} machines"
-        return (
-            f"{team} has {has}. Delete them, or wait for the end of their leases, before you remove the team."
-        )
+        return f"{team} has {has}. A team can be removed when none of its machines is left."
     if team.orders.exists():
         return (
             f"{team} has ordered machines before, and its orders are kept. Take its members and items away instead: "
