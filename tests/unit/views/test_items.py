@@ -23,7 +23,8 @@ from tests.factories import make_guest, make_item, make_machine, make_order, mak
 pytestmark = pytest.mark.django_db
 FORM = {
     "title": "Debian", "slug": "debian", "icon": "server", "placement": "same", "ip_mode": "none",
-    "approval": "never", "full_clone": "full", "vmid_from": "100", "vmid_to": "999", "name_pattern": "{team}-{nn:02}", "grace_days": "7",
+    "approval": "never", "full_clone": "full",
+    "vmid_from": "100", "vmid_to": "999", "name_pattern": "{team}-{nn:02}", "grace_days": "7",
     "sizes-TOTAL_FORMS": "2", "sizes-INITIAL_FORMS": "0",
     "sizes-0-key": "S", "sizes-0-label": "Small", "sizes-0-cores": "1", "sizes-0-memory_gib": "1.5",
 }  # fmt: skip
