@@ -7,9 +7,9 @@ from django.utils.timezone import now
 from django_q.brokers import get_broker
 
 from tasks_app.models import Submission
-from tasks_app.polling.errands import enqueue_errands
+from tasks_app.polling.errands import enqueue_errands, enqueue_follow_up
 from tasks_app.states import State
-from tests.factories import make_source, make_task
+from tests.factories import make_machine, make_order, make_source, make_task
 
 pytestmark = pytest.mark.django_db
 
@@ -71,3 +71,39 @@ def test_a_cancel_of_a_paused_source_waits(pick_ups):
     make_task(make_source(paused_at=now()), cancel_requested_at=now())
     enqueue_errands(now())
     assert pick_ups() == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "order", "jobs"),
+    [
+        ("queued", {}, 1),
+        ("clone", {}, 1),
+        ("address", {}, 1),
+        ("ready", {}, 0),
+        ("failed", {}, 0),
+        ("approval", {"decision": "waiting"}, 0),
+        ("queued", {"paused_at": now()}, 0),
+    ],
+)
+def test_machines_in_the_making_are_moved_on(pick_ups, stage, order, jobs):
+    make_machine(make_order(**order), stage=stage)
+    enqueue_errands(now())
+    assert pick_ups() == jobs
+
+
+def test_machines_of_a_paused_source_wait(pick_ups):
+    for stage in ("queued", "clone", "address"):
+        make_machine(make_order(source=make_source(paused_at=now())), stage=stage)
+    enqueue_errands(now())
+    assert pick_ups() == 0
+
+
+def test_the_end_of_a_machines_task_moves_it_on_at_once(pick_ups):
+    machine = make_machine(stage="clone")
+    submission = make_submission(machine=machine, state=State.PROCESSING, answered_at=now())
+    make_task(submission.source, submission=submission)
+    enqueue_follow_up(submission.source)
+    assert pick_ups() == 0
+    make_task(submission.source, submission=submission, state=State.COMPLETED)
+    enqueue_follow_up(submission.source)
+    assert pick_ups() == 1
