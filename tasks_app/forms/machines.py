@@ -36,8 +36,8 @@ class RollbackForm(GuestActionForm):
     name = forms.CharField(label="Snapshot", widget=forms.RadioSelect)
     start = forms.BooleanField(required=False, label="Start it afterwards")
 
-    def __init__(self, *args: Any, snapshots: Sequence[Snapshot] = (), **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def offer(self, snapshots: Sequence[Snapshot]) -> None:
+        """Show these to choose from."""
         newest_first = list(reversed(snapshots))
         widget = self.fields["name"].widget
         assert isinstance(widget, forms.RadioSelect)
@@ -50,8 +50,8 @@ class BackupForm(GuestActionForm):
     storage = forms.CharField(widget=forms.RadioSelect)
     mode = forms.ChoiceField(choices=MODES, widget=forms.RadioSelect, initial="snapshot", label="How")
 
-    def __init__(self, *args: Any, storages: Sequence[str] = (), **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def offer(self, storages: Sequence[str]) -> None:
+        """Show these to choose from."""
         widget = self.fields["storage"].widget
         assert isinstance(widget, forms.RadioSelect)
         widget.choices = [(name, name) for name in storages]
@@ -88,20 +88,14 @@ class TransferForm(forms.Form):
         field.queryset = members
 
 
-def machine_form(
-    action: Submission.Action,
-    data: Any = None,
-    *,
-    snapshots: Sequence[Snapshot] = (),
-    storages: Sequence[str] = (),
-) -> GuestActionForm:
-    """The form that is asked before `action`; what it offers was read from the source."""
+def machine_form(action: Submission.Action, data: Any = None) -> GuestActionForm:
+    """The form that is asked before `action`."""
     if action is Submission.Action.SNAPSHOT:
         return SnapshotForm(data)
     if action is Submission.Action.ROLLBACK:
-        return RollbackForm(data, snapshots=snapshots)
+        return RollbackForm(data)
     if action is Submission.Action.BACKUP:
-        return BackupForm(data, storages=storages)
+        return BackupForm(data)
     return GuestActionForm(data)
 
 

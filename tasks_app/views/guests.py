@@ -81,7 +81,7 @@ def guest(request: UserRequest, guest_id: int) -> HttpResponse:
 @login_required
 def action(request: UserRequest, guest_id: int, action: str) -> HttpResponse:
     """Ask before something is started; then start it once, however often the button is pressed."""
-    if action not in Action.values:
+    if action not in {offer.action for offer in _OFFERS}:
         raise Http404
     found = _find(request, guest_id)
     require(request.user, Verb.START, found.source)

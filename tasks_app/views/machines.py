@@ -1,7 +1,5 @@
 """Machines the portal has made: the list, one of them, and what is done with it."""
 
-from typing import Any
-
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -13,7 +11,15 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from tasks_app.access.policy import Verb, require
 from tasks_app.errors import InvalidInput
-from tasks_app.forms.machines import DeleteForm, ExtendForm, MachineFilterForm, TransferForm, machine_form
+from tasks_app.forms.machines import (
+    BackupForm,
+    DeleteForm,
+    ExtendForm,
+    MachineFilterForm,
+    RollbackForm,
+    TransferForm,
+    machine_form,
+)
 from tasks_app.forms.refusals import show_refusal
 from tasks_app.models import Machine, Submission
 from tasks_app.services import machines as service
@@ -48,8 +54,7 @@ def action(request: UserRequest, machine_id: int, action: str) -> HttpResponse:
     if action not in service.MACHINE_ACTIONS:
         raise Http404
     found, deed = _find_used(request, machine_id), Deed(action)
-    choices, trouble = _choices(found, deed) if request.method == "GET" else ({}, "")
-    form = machine_form(deed, sent(request), **choices)
+    form = machine_form(deed, sent(request))
     if request.method == "POST" and form.is_valid():
         try:
             submission = service.submit_machine_action(
@@ -63,11 +68,7 @@ def action(request: UserRequest, machine_id: int, action: str) -> HttpResponse:
             show_refusal(form, error)
         else:
             return _redirect(request, "portal:submission", submission.pk)
-    if form.errors:  # the choices are needed to show it again
-        choices, trouble = _choices(found, deed)
-        form = machine_form(deed, sent(request), **choices)
-        form.is_valid()
-    return _ask(request, found, deed, form, trouble=trouble)
+    return _ask(request, found, deed, form, trouble=_offer_choices(form, found))
 
 
 @require_http_methods(["GET", "POST"])
@@ -126,19 +127,20 @@ def transfer(request: UserRequest, machine_id: int) -> HttpResponse:
     return _ask(request, found, None, form, deed="transfer")
 
 
-def _choices(machine: Machine, deed: Submission.Action) -> tuple[dict[str, Any], str]:
-    """What the dialog offers, asked of the source within the client's time limits; and why it could not be read."""
+def _offer_choices(form: forms.Form, machine: Machine) -> str:
+    """Put what can be chosen into the form, asked of the source within the client's time limits; why not, or ""."""
     try:
-        if deed is Deed.ROLLBACK:
+        if isinstance(form, RollbackForm):
             snapshots = service.fetch_snapshots(machine)
-            return {"snapshots": snapshots}, "" if snapshots else f"{machine.name} has no snapshots."
-        if deed is Deed.BACKUP:
+            form.offer(snapshots)
+            return "" if snapshots else f"{machine.name} has no snapshots."
+        if isinstance(form, BackupForm):
             storages = service.fetch_backup_storages(machine)
-            nothing = f"No storage of node {machine.node} takes backups of the portal."
-            return {"storages": storages}, "" if storages else nothing
+            form.offer(storages)
+            return "" if storages else f"No storage of node {machine.node} takes backups of the portal."
     except SourceError as error:
-        return {}, f"{machine.source.name} could not be asked: {error}"
-    return {}, ""
+        return f"{machine.source.name} could not be asked: {error}"
+    return ""
 
 
 def _ask(

@@ -114,6 +114,14 @@ def test_unknown_action_is_not_found(operator: Client, guest: Guest) -> None:
     assert operator.post(f"/guests/{guest.pk}/explode", given_for("start")).status_code == 404
 
 
+@pytest.mark.parametrize("action", ["delete", "rollback", "backup", "create", "configure", "resize"])
+def test_what_the_page_does_not_offer_is_not_done_by_its_address(
+    operator: Client, guest: Guest, action: str
+) -> None:
+    assert operator.post(f"/guests/{guest.pk}/{action}", given_for("start")).status_code == 404
+    assert not Submission.objects.exists()
+
+
 # the list
 
 
