@@ -37,24 +37,32 @@ def digest(*files):
     return state.hexdigest()
 
 
+def has_pip(python):
+    """False for a .venv that is missing, was cut off while it was made, or belongs to a Python that was replaced."""
+    try:
+        return subprocess.call([python, "-c", "import pip"], stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
 def prepare(requirements, *included):
     """Make .venv when it is missing and install `requirements` when it or a file it includes has changed."""
     check_python()
     stamp = os.path.join(VENV, requirements + ".sha256")
     wanted = digest(requirements, *included)
-    if not os.path.exists(PYTHON):
+    try:
+        with open(stamp) as file:
+            if os.path.exists(PYTHON) and file.read() == wanted:
+                return
+    except OSError:
+        pass
+    if not has_pip(PYTHON):
         sys.stderr.write("Making .venv ...\n")
         if subprocess.call([sys.executable, "-m", "venv", "--clear", VENV]) != 0:
             stop(
                 "The virtual environment could not be made.",
                 "Debian and Ubuntu: apt install python3-venv. Then start again.",
             )
-    try:
-        with open(stamp) as file:
-            if file.read() == wanted:
-                return
-    except OSError:
-        pass
     sys.stderr.write("Installing %s ...\n" % requirements)
     command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if subprocess.call([*command, "-r", os.path.join(ROOT, requirements)]) != 0:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env
@@ -79,6 +80,18 @@ def url(name: str, default: str, schemes: set[str]) -> str:
     value = text(name, default)
     if value and urlsplit(value).scheme not in schemes:
         raise ImproperlyConfigured(f"{name} must start with one of {', '.join(sorted(schemes))}.")
+    return value
+
+
+def time_zone(name: str, default: str) -> str:
+    """A name of the IANA time zone database."""
+    value = text(name, default)
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:  # unknown, or no name at all
+        raise ImproperlyConfigured(
+            f"{name} must name a time zone, for example Europe/Berlin, not {value!r}."
+        ) from error
     return value
 
 

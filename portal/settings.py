@@ -219,7 +219,7 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("PORTAL_EMAIL_FROM", "Task portal <
 LANGUAGE_CODE = "en-gb"
 USE_I18N = False
 USE_TZ = True
-TIME_ZONE = env.text("PORTAL_TIME_ZONE", "UTC")
+TIME_ZONE = env.time_zone("PORTAL_TIME_ZONE", "UTC")
 
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"

@@ -8,9 +8,11 @@ from typing import Any
 
 from django.conf import settings
 from django.utils.timezone import now
+from django_q.brokers import get_broker
 from django_q.models import OrmQ, Schedule, Success
 from django_q.signals import post_execute_in_worker, pre_execute
 from django_q.tasks import async_task
+from redis import RedisError
 
 
 class Job(StrEnum):
@@ -80,6 +82,17 @@ def send_ping(cluster: str) -> str:
 def has_answered(ping: str) -> bool:
     """Whether the ping went through queue, worker and monitor."""
     return Success.objects.filter(pk=ping).exists()
+
+
+def broker_problem() -> str:
+    """Why the broker does not take jobs, in its own words; "" when it does. The database is not asked here."""
+    if not settings.REDIS_URL:
+        return ""
+    try:
+        get_broker().ping()
+    except (RedisError, OSError) as error:
+        return str(error).rstrip(".")
+    return ""
 
 
 def waiting_jobs() -> int | None:

@@ -23,7 +23,7 @@ WEB_SILENT_SECONDS = 20.0  # a page may be slow; a web process that answers noth
 
 
 class Supervisor:
-    """Runs `children` until SIGINT or SIGTERM; a second signal kills at once.
+    """Runs `children` until SIGINT, SIGTERM or SIGHUP (its terminal was closed); a second signal kills at once.
 
     `on_tick` is called every few seconds from the loop; an exception in it is logged and changes nothing.
     """
@@ -51,7 +51,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Block until a signal comes. The caller stops the children."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         while not self._stopping:
             self._look_after()
@@ -108,8 +108,7 @@ class Supervisor:
 def answers(address: tuple[str, int], timeout: float = 2.0) -> bool:
     """Whether an HTTP server answers there with anything at all."""
     host, port = address
-    if host in ("0.0.0.0", "::"):  # noqa: S104  listening everywhere includes here
-        host = "127.0.0.1"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  everywhere includes here
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
         connection.request("GET", "/healthz")

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,14 @@ def prepare(state_dir: Path, time_scale: float) -> Child:
     )
 
 
-def connect(state_dir: Path) -> None:
+def connect(state_dir: Path, child: Child) -> None:
     """Wait for the demo cluster and make it a source, or give the source its new address."""
-    found = _wait_for(state_dir / "connection.json")
+    found = _wait_for(state_dir / "connection.json", child)
     known = Source.objects.filter(is_demo=True).first()
     if known is None:
         sources.add_source(
             actor=None,
-            name=NAME,
+            name=_free_name(),
             urls=[found["url"]],
             fingerprints=[found["fingerprint"]],
             token_id=found["token_id"],
@@ -85,9 +86,15 @@ def _free_port() -> int:
         return port
 
 
-def _wait_for(path: Path) -> dict[str, Any]:
+def _free_name() -> str:
+    """Somebody may have given the name to a source of theirs."""
+    taken = set(Source.objects.values_list("name", flat=True))
+    return next(name for name in (NAME, *(f"{NAME}-{number}" for number in count(2))) if name not in taken)
+
+
+def _wait_for(path: Path, child: Child) -> dict[str, Any]:
     deadline = time.monotonic() + UP_WITHIN_SECONDS
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and child.is_running:
         if path.exists():
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return found

@@ -40,6 +40,10 @@ def start(tmp_path: Path, **environ: str) -> subprocess.CompletedProcess[str]:
         ("PORTAL_DATABASE_URL", "mysql://somewhere"),
         ("PORTAL_LOG_LEVEL", "LOUD"),
         ("PORTAL_WORKRES", "2"),
+        ("PORTAL_TIME_ZONE", "Mars/Olympus"),
+        ("PORTAL_TIME_ZONE", "../../etc/passwd"),
+        ("PORTAL_TIME_ZONE", ""),
+        ("PORTAL_DATA_DIR", "/dev/null/portal"),
         ("PORTAL_SECRET_KEY_FILE", "/nowhere/at/all"),
     ],
 )
@@ -73,3 +77,17 @@ def test_the_example_file_names_every_setting_and_no_other():
     read = set(re.findall(r'env\.\w+\(\s*"(PORTAL_\w+)"', source))
     example = set(re.findall(r"^# (PORTAL_\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert read == example
+
+
+def test_a_wrong_value_is_said_in_one_line_without_a_traceback():
+    result = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        env={**os.environ, "PORTAL_WORKERS": "many"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert result.stderr == "PORTAL_WORKERS must be a whole number, not 'many'.\n"

@@ -54,7 +54,7 @@ class Command(BaseCommand):
             _prepare()
             web.start()
             if options["demo"]:
-                demo.connect(settings.DATA_DIR / "demo")
+                demo.connect(settings.DATA_DIR / "demo", children[0])
             else:
                 demo.disconnect()
             watch.ensure_watchers()
@@ -81,11 +81,14 @@ def _prepare() -> None:
 
 def _children(host: str, port: int) -> list[Child]:
     manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
-    hosts = os.environ.get("PORTAL_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+    # All that is written here the web process reads from one variable; the other form of it must not stand beside.
+    os.environ.pop("PORTAL_ALLOWED_HOSTS_FILE", None)
+    names = [*settings.ALLOWED_HOSTS]
     if host in ("0.0.0.0", "::"):  # noqa: S104
-        hosts += f",{socket.gethostname()},{socket.getfqdn()}"
-    elif host not in hosts.split(","):
-        hosts += f",{host}"
+        names += [socket.gethostname(), socket.getfqdn()]
+    else:
+        names.append(f"[{host}]" if ":" in host else host)
+    hosts = ",".join(dict.fromkeys(names))
     return [
         Child(
             "web",
@@ -107,8 +110,14 @@ def _children(host: str, port: int) -> list[Child]:
 
 def _lock(path: Path) -> IO[str]:
     """Hold `path` for as long as we run: two supervisors on one data directory would fight."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = path.open("a+")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = path.open("a+")
+    except OSError as error:
+        raise CommandError(
+            f"The data directory {path.parent} cannot be used: {error.strerror or error}. "
+            "Give the user who runs the portal a directory of its own with --data-dir."
+        ) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -124,6 +133,8 @@ def _lock(path: Path) -> IO[str]:
 
 
 def _check_port(host: str, port: int) -> None:
+    if not 0 < port < 65536:
+        raise CommandError(f"There is no port {port}. Choose one from 1 to 65535, for example --port 8000.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -42,12 +42,20 @@ def wait_until(condition: Callable[[], bool], within: float, what: str) -> float
 class RunningPortal:
     """`manage.py serve` on `data_dir`. With PORTAL_DATABASE_URL set, on a database of its own there."""
 
-    def __init__(self, data_dir: Path, *, demo: bool = True, demo_time_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        demo: bool = True,
+        demo_time_scale: float = 1.0,
+        environ: dict[str, str] | None = None,
+    ) -> None:
         self.data_dir = data_dir
         self.port = free_port()
         self.output: list[str] = []
         self._demo = demo
         self._scale = demo_time_scale
+        self._more_environ = environ or {}
         self._server_url = os.environ.get("PORTAL_DATABASE_URL", "")
         self._database = f"kill_{uuid.uuid4().hex}" if self._server_url else ""
         if self._database:
@@ -65,7 +73,7 @@ class RunningPortal:
         if self._database:
             base["PORTAL_DATABASE_URL"] = re.sub(r"/[^/]*$", f"/{self._database}", self._server_url)
             base["PORTAL_REDIS_URL"] = os.environ["PORTAL_REDIS_URL"]
-        return base
+        return base | self._more_environ
 
     def start(self, within: float = 60.0) -> float:
         """Seconds until the address was printed."""
@@ -99,6 +107,18 @@ class RunningPortal:
         with contextlib.closing(sqlite3.connect(self.data_dir / "portal.sqlite3", timeout=10)) as connection:
             return connection.execute(sql).fetchall()
 
+    def execute(self, sql: str) -> None:
+        """Change the portal's own database beside it."""
+        if self._database:
+            import psycopg
+
+            with psycopg.connect(self.environ["PORTAL_DATABASE_URL"], autocommit=True) as connection:
+                connection.execute(sql)
+            return
+        with contextlib.closing(sqlite3.connect(self.data_dir / "portal.sqlite3", timeout=10)) as connection:
+            connection.execute(sql)
+            connection.commit()
+
     def _on_server(self, sql: str) -> None:
         import psycopg
 
@@ -107,6 +127,8 @@ class RunningPortal:
 
     def processes(self) -> list[psutil.Process]:
         """Everything below the supervisor."""
+        if self.process is None:
+            return []
         try:
             return psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:

@@ -1,15 +1,19 @@
 """`manage.py serve`: one command up, one signal down."""
 
+import http.server
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 
 import psutil
 import pytest
 
+from portal.supervisor.core import answers
 from tests.integration.supervisor.running import ROOT, RunningPortal, running, wait_until
 
 pytestmark = [pytest.mark.kills, pytest.mark.timeout(240)]
@@ -22,7 +26,7 @@ def portal(tmp_path):
     portal.clean_up()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_everything_within_five_seconds(tmp_path, number):
     with running(tmp_path) as portal:
         seconds, left = portal.stop(number)
@@ -84,3 +88,88 @@ def test_a_second_portal_on_the_same_data_is_refused(portal):
     )
     assert second.returncode != 0
     assert "already runs" in second.stderr
+
+
+def serve(portal: RunningPortal, *options: str, **environ: str) -> str:
+    """What a start that must fail says."""
+    result = subprocess.run(
+        [sys.executable, "manage.py", "serve", *options],
+        cwd=ROOT,
+        env=portal.environ | environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_a_database_of_a_newer_version_is_left_alone(portal):
+    portal.start()
+    portal.stop()
+    portal.execute(
+        "INSERT INTO django_migrations (app, name, applied) "
+        "VALUES ('tasks_app', '9999_from_the_future', '2030-01-01 00:00:00')"
+    )
+    assert "newer version" in serve(portal, "--port", str(portal.port))
+
+
+def test_a_database_that_is_away_is_named_without_its_password(portal):
+    url = "postgresql://portal:secret-word@127.0.0.1:1/portal"
+    said = serve(portal, "--port", str(portal.port), PORTAL_DATABASE_URL=url)
+    assert "PORTAL_DATABASE_URL" in said
+    assert "secret-word" not in said
+
+
+def test_a_redis_that_is_away_is_named(portal):
+    url = "redis://:secret-word@127.0.0.1:1/0"
+    said = serve(portal, "--port", str(portal.port), PORTAL_REDIS_URL=url)
+    assert "PORTAL_REDIS_URL" in said
+    assert "secret-word" not in said
+
+
+@pytest.mark.parametrize("port", ["0", "99999"])
+def test_a_port_that_cannot_be_is_named(portal, port):
+    assert f"no port {port}" in serve(portal, "--port", port)
+
+
+def test_host_names_are_read_from_a_file_too(tmp_path):
+    (tmp_path / "hosts").write_text("tasks.example.com")
+    portal = RunningPortal(
+        tmp_path, demo=False, environ={"PORTAL_ALLOWED_HOSTS_FILE": str(tmp_path / "hosts")}
+    )
+    try:
+        portal.start()
+        request = urllib.request.Request(
+            portal.url + "/account/login/", headers={"Host": "tasks.example.com"}
+        )
+        assert urllib.request.urlopen(request, timeout=10).status == 200
+    finally:
+        portal.clean_up()
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+def test_a_server_that_listens_on_all_ipv6_addresses_is_found_alive():
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            """Quiet."""
+
+    class Server(http.server.HTTPServer):
+        address_family = socket.AF_INET6
+
+        def server_bind(self) -> None:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as asyncio does
+            super().server_bind()
+
+    with Server(("::", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        assert answers(("::", server.server_port))
+        server.shutdown()
+        thread.join(5)
