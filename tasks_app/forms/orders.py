@@ -155,7 +155,9 @@ class ManyForm(OrderForm):
         given = self.cleaned_data
         if given["how"] == self.COUNT:
             return f"count {given['count']}"
-        return f"list {uuid.uuid5(uuid.NAMESPACE_OID, given['pasted'])}"
+        # a browser sends CRLF where a script sends LF
+        lines = "\n".join(given["pasted"].splitlines())
+        return f"list {uuid.uuid5(uuid.NAMESPACE_OID, lines)}"
 
     def rows(self) -> list[ListRow]:
         """The rows as they stand in the preview; as counted or pasted where that has changed since.

@@ -1,6 +1,9 @@
 """Filters of the pages about orders."""
 
+from datetime import datetime
+
 from django import template
+from django.utils.timezone import now
 
 from tasks_app.models import CatalogItem
 from tasks_app.services.quotas import QuotaLine
@@ -34,3 +37,9 @@ def machine_word(item: CatalogItem | None, count: int = 1) -> str:
     """`VM` or `container`, `VMs` or `containers`; `machines` of an item that is gone."""
     word = "machine" if item is None else "VM" if item.guest_kind == "qemu" else "container"
     return word if count == 1 else f"{word}s"
+
+
+@register.filter
+def since(at: datetime) -> float:
+    """Seconds from `at` until now; a script counts on."""
+    return max(0.0, (now() - at).total_seconds())
