@@ -57,5 +57,6 @@ class Action(StrEnum):
     ORDER_CANCEL = "order.cancel"
     ORDER_RETRY = "order.retry"
     ORDER_ROLLBACK = "order.rollback"
+    ORDER_EXPORT = "order.export"
     MACHINE_CANCEL = "machine.cancel"
     DENIED = "permission.denied"

@@ -13,7 +13,8 @@ from tasks_app.forms.orders import ManyForm
 from tasks_app.forms.orders_list import ListRow
 from tasks_app.models import CatalogItem
 from tasks_app.services import orders as service
-from tasks_app.services.orders import Plan, QuotaExceeded, Wanted
+from tasks_app.services.orders import Plan, Wanted
+from tasks_app.services.quotas import QuotaExceeded
 from tasks_app.views.orders_new import facts_of, find_item, inputs_of, refuse
 from tasks_app.views.requests import UserRequest, sent
 

@@ -17,7 +17,8 @@ from tasks_app.forms.refusals import show_refusal
 from tasks_app.models import CatalogItem, Guest, Profile, Team
 from tasks_app.services import orders as service
 from tasks_app.services.expectations import usual
-from tasks_app.services.orders import Plan, QuotaExceeded, Size, Wanted
+from tasks_app.services.orders import Plan, Size, Wanted
+from tasks_app.services.quotas import QuotaExceeded
 from tasks_app.views.requests import UserRequest, sent
 
 # Services speak of MiB, the form asks in GiB.
