@@ -36,7 +36,7 @@ template = Guest.objects.get(source=source, vmid=9001)
 item = CatalogItem.objects.create(
     source=source, kind="qemu", vmid=9001, slug="kill", title="Kill test", pool="portal", storage="ceph-vm",
     sizes=[{{"key": "S", "label": "S", "cores": 1, "memory_mb": 256, "disk_gb": 9}}], disk_key="scsi0",
-    template_disk_gb=8, template_disks_gb=8, vmid_from=5000, vmid_to=5999,
+    template_disk_gb=8, template_disks_gb=8, vmid_from=50000, vmid_to=50999,
 )
 group = Group.objects.create(name="Kill test")
 team = Team.objects.create(group=group, slug="team", max_parallel_clones=8)
@@ -177,7 +177,7 @@ def _count(portal: RunningPortal, order: int, outcome: Outcome) -> None:
         problems.append(f"{len(rows)} machines in the table")
     names, vmids = {row[0] for row in rows}, {row[1] for row in rows}
     with _client(portal) as client:
-        guests = [row for row in client.fetch_resources("vm") if row.vmid and 5000 <= row.vmid <= 5999]
+        guests = [row for row in client.fetch_resources("vm") if row.vmid and 50000 <= row.vmid <= 50999]
         if {row.vmid for row in guests} != vmids:
             problems.append(f"guests {sorted(row.vmid or 0 for row in guests)} for VMIDs {sorted(vmids)}")
         twice = [name for name, count in Counter(row.name for row in guests).items() if count > 1]
@@ -198,7 +198,7 @@ def _count(portal: RunningPortal, order: int, outcome: Outcome) -> None:
     if again or not vmids <= set(made):
         problems.append(f"successful clones per VMID: twice {again}, never {sorted(vmids - set(made))}")
     stray = set(made) - vmids
-    if stray & set(range(5000, 6000)):
+    if stray & set(range(50000, 51000)):
         problems.append(f"successful clones of nobody: {sorted(stray)}")
 
 
