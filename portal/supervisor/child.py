@@ -30,13 +30,15 @@ def _die_with_supervisor() -> None:
 class Child:
     """A process by name. `stop_signal` goes to the whole group.
 
-    django-q2 hangs when its whole group gets SIGTERM (measured); SIGINT stops it cleanly.
+    django-q2 hangs when its whole group gets SIGTERM (measured); SIGINT stops it cleanly. A child that runs `once`
+    is not started again.
     """
 
     name: str
     command: Sequence[str]
     stop_signal: signal.Signals = signal.SIGTERM
     environ: Mapping[str, str] = field(default_factory=dict)
+    once: bool = False
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restart_at: float = 0.0
@@ -66,6 +68,8 @@ class Child:
 
     def tend(self) -> bool:
         """Restart it when it has died and its pause is over; whether it was restarted."""
+        if self.once:
+            return False
         if self.is_running:
             if self.uptime > STEADY_SECONDS:
                 self.pause = FIRST_PAUSE_SECONDS

@@ -25,6 +25,7 @@ from tasks_app.services import setup
 logger = logging.getLogger(__name__)
 
 WEB_UP_WITHIN_SECONDS = 30.0
+_MANAGE = (sys.executable, str(settings.BASE_DIR / "manage.py"))
 
 
 class Command(BaseCommand):
@@ -37,6 +38,9 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
         parser.add_argument("--port", type=int, default=8000, help="port to listen on (8000)")
         parser.add_argument("--demo", action="store_true", help="also run the demo cluster and connect it")
+        parser.add_argument(
+            "--no-demo-data", action="store_true", help="do not fill the demo with items, teams and orders"
+        )
         parser.add_argument(
             "--demo-time-scale", type=float, default=1.0, help="seconds of the demo per second"
         )
@@ -60,6 +64,9 @@ class Command(BaseCommand):
             watch.ensure_watchers()
             queue.enqueue(queue.Job.PICK_UP)
             queue.enqueue(queue.Job.RUN_LEASES)
+            if options["demo"] and not options["no_demo_data"]:
+                workers.append(Child("demo data", [*_MANAGE, "seed_demo"], once=True))
+                children.append(workers[-1])
             for child in workers:
                 child.start()
             say(_greeting(host, port))
@@ -74,13 +81,12 @@ class Command(BaseCommand):
 
 def _prepare() -> None:
     """In a process of its own: migrations and checks load 20 MiB that the supervisor never needs again."""
-    result = subprocess.run([sys.executable, str(settings.BASE_DIR / "manage.py"), "prepare"], check=False)  # noqa: S603
+    result = subprocess.run([*_MANAGE, "prepare"], check=False)  # noqa: S603
     if result.returncode:
         raise CommandError("The portal could not be prepared; the lines above say why.")
 
 
 def _children(host: str, port: int) -> list[Child]:
-    manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
     # All that is written here the web process reads from one variable; the other form of it must not stand beside.
     os.environ.pop("PORTAL_ALLOWED_HOSTS_FILE", None)
     names = [*settings.ALLOWED_HOSTS]
@@ -92,13 +98,13 @@ def _children(host: str, port: int) -> list[Child]:
     return [
         Child(
             "web",
-            [*manage, "web", "--host", host, "--port", str(port)],
+            [*_MANAGE, "web", "--host", host, "--port", str(port)],
             environ={"PORTAL_ALLOWED_HOSTS": hosts},
         ),
         *(
             Child(
                 f"workers {name}",
-                [*manage, "qcluster"],
+                [*_MANAGE, "qcluster"],
                 stop_signal=signal.SIGINT,
                 # SPT_NOENV: the titles of the workers must not overwrite what /proc says of their environment.
                 environ={"Q_CLUSTER_NAME": name, "SPT_NOENV": "1"},

@@ -79,7 +79,7 @@ class RunningPortal:
         """Seconds until the address was printed."""
         command = [sys.executable, "manage.py", "serve", "--port", str(self.port)]
         if self._demo:
-            command += ["--demo", "--demo-time-scale", str(self._scale)]
+            command += ["--demo", "--no-demo-data", "--demo-time-scale", str(self._scale)]
         self.output = []
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
