@@ -100,10 +100,14 @@ def order(request: UserRequest, order_id: int) -> HttpResponse:
     context = _context(request, found, group if group in GROUPS else "")
     if not request.htmx:
         return render(request, "orders/order.html", context)
+    tag = f'"{context["digest"]}"'
+    unchanged: HttpResponse | None = get_conditional_response(request, etag=tag)
+    if unchanged is not None:
+        return unchanged
     part = render(request, "orders/_order.html", context)
-    part["ETag"] = f'"{context["digest"]}"'
+    part["ETag"] = tag
     part["Cache-Control"] = "no-store"  # the browser's own store would answer in our place
-    return get_conditional_response(request, etag=part["ETag"], response=part) or part
+    return part
 
 
 def _context(request: UserRequest, order: Order, group: str) -> dict[str, Any]:

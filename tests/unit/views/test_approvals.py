@@ -151,7 +151,7 @@ def test_inbox_takes_as_many_queries_for_many_orders(
     lea: Client, waiting: Order, django_assert_max_num_queries: Any
 ) -> None:
     for _ in range(2):
-        with django_assert_max_num_queries(18):
+        with django_assert_max_num_queries(12):
             lea.get("/approvals/")
         for _ in range(8):
             order = make_order(waiting.team, item=waiting.item, actor=waiting.actor, decision="waiting")

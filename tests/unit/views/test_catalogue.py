@@ -456,7 +456,7 @@ def test_two_hundred_rows_take_as_many_queries_as_two(
 ) -> None:
     Team.objects.update(max_machines=None, max_cores=None)
     for count in (2, 200):
-        with django_assert_max_num_queries(32):
+        with django_assert_max_num_queries(24):
             preview(ann, item, many_for(team, count=count))
 
 

@@ -206,7 +206,7 @@ def test_list_takes_as_many_queries_for_many_machines(
     ann: Client, batch: Order, django_assert_max_num_queries: Any
 ) -> None:
     for _ in range(2):
-        with django_assert_max_num_queries(14):
+        with django_assert_max_num_queries(10):
             ann.get("/orders/")
         for _ in range(30):
             make_machine(batch, stage=Stage.QUEUED)
@@ -428,7 +428,7 @@ def test_two_hundred_machines_take_as_many_queries_as_five(
     ann: Client, batch: Order, django_assert_max_num_queries: Any
 ) -> None:
     for _ in range(2):
-        with django_assert_max_num_queries(26):
+        with django_assert_max_num_queries(16):
             ann.get(f"/orders/{batch.pk}/")
         for number in range(195):
             machine = make_machine(batch, stage=Stage.CLONE)
