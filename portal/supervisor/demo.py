@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import time
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,8 @@ def _free_port() -> int:
 def _free_name() -> str:
     """Somebody may have given the name to a source of theirs."""
     taken = set(Source.objects.values_list("name", flat=True))
-    return next(name for name in (NAME, *(f"{NAME}-{number}" for number in count(2))) if name not in taken)
+    names = chain([NAME], (f"{NAME}-{number}" for number in count(2)))
+    return next(name for name in names if name not in taken)
 
 
 def _wait_for(path: Path, child: Child) -> dict[str, Any]:
