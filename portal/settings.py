@@ -124,8 +124,8 @@ CACHES = {
 WORKERS = env.number("PORTAL_WORKERS", 2, low=1, high=64)
 
 # Clones at once. Eight of one template went well in one test and two already share the disk; a storage gives its lock
-# to one allocation after the other and lets the rest time out, so few should wait for it. Clones of a running guest take
-# its lock alone, so these always run one after another.
+# to one allocation after the other and lets the rest time out, so few should wait for it. Clones of a running
+# guest take its lock alone, so these always run one after another.
 CLONES_PER_TEMPLATE = env.number("PORTAL_CLONES_PER_TEMPLATE", 4, low=1, high=100)
 CLONES_PER_STORAGE = env.number("PORTAL_CLONES_PER_STORAGE", 4, low=1, high=100)
 CLONES_PER_CLUSTER = env.number("PORTAL_CLONES_PER_CLUSTER", 8, low=1, high=100)
