@@ -86,7 +86,7 @@ def _end_lease(pk: int, at: datetime) -> None:
             submission = write_submission(
                 machine,
                 guest,
-                actor=None,
+                asked_by=None,
                 action=Deed.SHUTDOWN,
                 parameters={},
                 idempotency_key=f"machine-{pk}-lease-end-{int(at.timestamp())}",
@@ -136,7 +136,7 @@ def _pull_plug(pk: int, at: datetime) -> None:
         submission = write_submission(
             machine,
             guest,
-            actor=None,
+            asked_by=None,
             action=Deed.STOP,
             parameters={},
             idempotency_key=f"machine-{pk}-lease-stop-{last.pk}",
@@ -155,7 +155,7 @@ def _delete(pk: int, at: datetime) -> None:
             Machine.objects.filter(pk=pk).update(delete_at=None)
             return
         submission = begin_removal(
-            machine, actor=None, idempotency_key=f"machine-{pk}-lease-delete-{int(at.timestamp())}"
+            machine, asked_by=None, idempotency_key=f"machine-{pk}-lease-delete-{int(at.timestamp())}"
         )
         record(Action.MACHINE_LEASE_END, actor=None, target=machine, deed="delete", submission=submission.pk)
 

@@ -35,7 +35,7 @@ def write_submission(
     machine: Machine,
     guest: Guest,
     *,
-    actor: User | None,
+    asked_by: User | None,
     action: Submission.Action,
     parameters: Mapping[str, Any],
     idempotency_key: str,
@@ -43,7 +43,7 @@ def write_submission(
 ) -> Submission:
     """One call on the guest of `machine`, brought after the commit. Permission and audit are the caller's.
 
-    Raises InvalidInput (a parameter), IntegrityError when `actor` has used the key.
+    Raises InvalidInput (a parameter), IntegrityError when `asked_by` has used the key.
     """
     submission = Submission.objects.create(
         source_id=machine.source_id,
@@ -55,8 +55,8 @@ def write_submission(
         vmid=guest.vmid,
         guest_name=guest.name or machine.name,
         parameters=parse_parameters(action, guest, parameters),
-        actor=actor,
-        actor_name=actor.get_username() if actor is not None else PORTAL,
+        actor=asked_by,
+        actor_name=asked_by.get_username() if asked_by is not None else PORTAL,
         request_id=current_origin().request_id,
         idempotency_key=idempotency_key,
     )

@@ -98,7 +98,7 @@ def remove(machine: Machine, asked_by: User | None) -> int:
     if machine.stage in WORKING:
         leave(machine, Stage.CANCELLED, error="")
     key = f"machine-{machine.pk}-rollback-{machine.submissions.count()}"
-    begin_removal(machine, actor=asked_by, idempotency_key=key)
+    begin_removal(machine, asked_by=asked_by, idempotency_key=key)
     return 1
 
 

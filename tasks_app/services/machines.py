@@ -66,7 +66,7 @@ def submit_machine_action(
             submission = write_submission(
                 row,
                 guest_of(row),
-                actor=actor,
+                asked_by=actor,
                 action=chosen,
                 parameters=parameters,
                 idempotency_key=idempotency_key,
@@ -100,7 +100,7 @@ def delete_machine(machine: Machine, *, actor: User, typed_name: str, idempotenc
             trouble = _trouble(row, Deed.DELETE)
             if trouble:
                 raise Refused(trouble)
-            submission = begin_removal(row, actor=actor, idempotency_key=idempotency_key)
+            submission = begin_removal(row, asked_by=actor, idempotency_key=idempotency_key)
             record(Action.MACHINE_DELETE, actor=actor, target=row, submission=submission.pk, node=row.node)
     except IntegrityError:
         return Submission.objects.get(actor=actor, idempotency_key=idempotency_key)

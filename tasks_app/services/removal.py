@@ -29,7 +29,7 @@ _PROTECTED, _RUNNING = "protection mode enabled", "is running"
 Deed = Submission.Action
 
 
-def begin_removal(machine: Machine, *, actor: User | None, idempotency_key: str) -> Submission:
+def begin_removal(machine: Machine, *, asked_by: User | None, idempotency_key: str) -> Submission:
     """Write the first step, in the caller's transaction, which holds the row. The guest goes with its disks."""
     machine.delete_at = now()
     Machine.objects.filter(pk=machine.pk).update(delete_at=machine.delete_at)
@@ -39,7 +39,7 @@ def begin_removal(machine: Machine, *, actor: User | None, idempotency_key: str)
     return write_submission(
         machine,
         guest,
-        actor=actor,
+        asked_by=asked_by,
         action=Deed.STOP if needs_stop else Deed.DELETE,
         parameters={},
         idempotency_key=idempotency_key,
@@ -96,7 +96,7 @@ def _continue(pk: int) -> None:
     write_submission(
         machine,
         guest_of(machine),
-        actor=last.actor,
+        asked_by=last.actor,
         action=action,
         parameters={},
         idempotency_key=f"machine-{pk}-delete-{steps[0].pk}-{len(steps)}",
