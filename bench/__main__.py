@@ -1,4 +1,4 @@
-"""`python -m bench [detection|live|lists|idle] [options]`: measure, print tables, exit 1 when a goal was missed."""
+"""`python -m bench [PART] [options]`: measure, print tables, exit 1 when a goal was missed. `PARTS` names the parts."""
 
 import subprocess
 import sys
@@ -11,6 +11,7 @@ PARTS = {
     "live": "bench.live_pages",
     "lists": "bench.lists",
     "idle": "bench.idle",
+    "batch": "bench.batch",
 }
 
 

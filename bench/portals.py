@@ -5,14 +5,16 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
@@ -30,18 +32,25 @@ def free_port() -> int:
         return port
 
 
-def clean_environ(data_dir: Path) -> dict[str, str]:
-    """Ours without settings of some other portal; on SQLite in `data_dir`."""
+def clean_environ(data_dir: Path, **settings: str) -> dict[str, str]:
+    """Ours without settings of some other portal; on SQLite in `data_dir`, with `settings` of this run."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PORTAL_")}
-    return kept | {"PORTAL_DATA_DIR": str(data_dir), "PORTAL_LOG_LEVEL": "WARNING"}
+    return kept | {"PORTAL_DATA_DIR": str(data_dir), "PORTAL_LOG_LEVEL": "WARNING"} | settings
 
 
 class Portal:
     """`with Portal(source=cluster.portal) as portal:` serves until the end. `demo` starts its own demo cluster."""
 
-    def __init__(self, *, source: Connection | None = None, demo: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        source: Connection | None = None,
+        demo: bool = False,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._source, self._demo = source, demo
         self.data_dir = Path(tempfile.mkdtemp(prefix="portal-bench-"))
+        self.environ = clean_environ(self.data_dir, **(environ or {}))
         self.database = self.data_dir / "portal.sqlite3"
         self.port = free_port()
         self._output: list[str] = []
@@ -55,7 +64,7 @@ class Portal:
             self.process = subprocess.Popen(
                 [*command, "--demo"] if self._demo else command,
                 cwd=ROOT,
-                env=clean_environ(self.data_dir),
+                env=self.environ,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -79,6 +88,11 @@ class Portal:
     def output(self) -> str:
         return "".join(self._output)
 
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of the portal's database, read beside it."""
+        with contextlib.closing(sqlite3.connect(self.database, timeout=20)) as connection:
+            return connection.execute(sql).fetchall()
+
     def processes(self) -> list[psutil.Process]:
         """The supervisor and everything below it."""
         supervisor = psutil.Process(self.process.pid)
@@ -86,9 +100,7 @@ class Portal:
 
     def _manage(self, *arguments: str) -> None:
         command = [sys.executable, "manage.py", *arguments]
-        subprocess.run(
-            command, cwd=ROOT, env=clean_environ(self.data_dir), check=True, capture_output=True, timeout=60
-        )
+        subprocess.run(command, cwd=ROOT, env=self.environ, check=True, capture_output=True, timeout=60)
 
     def _add(self, source: Connection) -> None:
         secret = self.data_dir / "token"
