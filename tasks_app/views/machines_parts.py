@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -117,11 +118,21 @@ def _search(found: Any, form: MachineFilterForm) -> Any:
         return found.none()
     for word in form.cleaned_data["q"].split():
         fits = Q(name__icontains=word) | Q(owner_name__icontains=word) | Q(node__iexact=word)
-        fits |= Q(team__group__name__icontains=word) | Q(static_ip=word)
+        fits |= Q(team__group__name__icontains=word)
+        if _is_address(word):  # PostgreSQL compares addresses with nothing else
+            fits |= Q(static_ip=word)
         if word.isdecimal() and len(word) < 10:
             fits |= Q(vmid=int(word))
         found = found.filter(fits)
     return found
+
+
+def _is_address(word: str) -> bool:
+    try:
+        ip_address(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _rows(person: User, machines: Sequence[Machine]) -> list[Row]:

@@ -1,8 +1,10 @@
 """Leases: reminders, the end, the grace period; late, twice, and after an extension."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 
 from tasks_app.models import AuditEntry, Guest, Machine, Notice, Source, Submission
 from tasks_app.services.lease_times import due_reminder, told_at_first
@@ -200,3 +202,34 @@ def test_reminders_by_days_left(left, told_before, due):
 @pytest.mark.parametrize(("lasts", "counts_as"), [(30, None), (7, 7), (5, 7), (3, 3), (1, 1), (0.5, 1)])
 def test_what_a_new_lease_counts_as_told(lasts, counts_as):
     assert told_at_first(lasts * DAY) == counts_as
+
+
+def at_once(*deeds):
+    """Runs them in threads that start together; each has a connection of its own."""
+    gate = threading.Barrier(len(deeds))
+
+    def run(deed):
+        gate.wait(timeout=10)
+        try:
+            deed()
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=(deed,)) for deed in deeds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_jobs_that_run_at_once_end_a_lease_once(machine):
+    at_once(*[lambda: run_leases(at=END)] * 4)
+    assert Submission.objects.count() == AuditEntry.objects.count() == Notice.objects.count() == 1
+    end_shutdown()
+    Guest.objects.update(status="stopped")
+    at_once(*[lambda: run_leases(at=END + 7 * DAY)] * 4)
+    assert Submission.objects.filter(action="delete").count() == 1
+    Submission.objects.filter(action="delete").update(state=State.FAILED, error="protection mode enabled")
+    at_once(*[continue_removals] * 4)
+    assert Submission.objects.filter(action="configure").count() == 1
