@@ -133,7 +133,9 @@ class Stream:
         query = f"topics={topics}" + (f"&after={after}" if after is not None else "")
         sent = {"Host": f"{HOST}:{port}", "Accept": "text/event-stream"}
         if session:
-            sent["Cookie"] = f'other={{"a": "b c"}}; sessionid={session}'  # as other programs on a host leave them
+            sent["Cookie"] = (
+                f'other={{"a": "b c"}}; sessionid={session}'  # as other programs on a host leave them
+            )
         if last_event_id:
             sent["Last-Event-ID"] = last_event_id
         sent |= headers or {}
