@@ -1,5 +1,6 @@
 """The wizard against the demo cluster, over real TLS on loopback."""
 
+import html
 import logging
 import socket
 import ssl
@@ -397,3 +398,16 @@ def test_two_addresses_with_one_certificate_are_compared_once(wizard: Client) ->
         page = wizard.get("/sources/add/certificate/").text
         assert page.count('name="compared"') == 1
         assert second.removeprefix("https://") in page
+
+
+def test_each_node_is_asked_for_its_tasks(wizard: Client, cluster: DemoCluster) -> None:
+    cluster.fault("unreachable", path="/nodes/pve3/*")
+    pin(wizard, cluster)
+    give_token(wizard, cluster)
+    post(wizard, "check/")
+    nodes = {node["name"]: node for node in wizard.session["source_draft"]["nodes"]}
+    assert nodes["pve1"]["problem"] == nodes["pve2"]["problem"] == ""
+    assert nodes["pve3"]["problem"]
+    page = wizard.get("/sources/add/finish/").text
+    assert page.count("readable") == 2
+    assert nodes["pve3"]["problem"] in html.unescape(page)
