@@ -409,5 +409,6 @@ def test_each_node_is_asked_for_its_tasks(wizard: Client, cluster: DemoCluster) 
     assert nodes["pve1"]["problem"] == nodes["pve2"]["problem"] == ""
     assert nodes["pve3"]["problem"]
     page = wizard.get("/sources/add/finish/").text
-    assert page.count("readable") == 2
+    assert page.count("not readable") == 1
+    assert page.count("readable") == 3
     assert nodes["pve3"]["problem"] in html.unescape(page)
