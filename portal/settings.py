@@ -130,6 +130,14 @@ CLONES_PER_TEMPLATE = env.number("PORTAL_CLONES_PER_TEMPLATE", 4, low=1, high=10
 CLONES_PER_STORAGE = env.number("PORTAL_CLONES_PER_STORAGE", 4, low=1, high=100)
 CLONES_PER_CLUSTER = env.number("PORTAL_CLONES_PER_CLUSTER", 8, low=1, high=100)
 
+# Generation tasks at once, as the task API's guide has them; what exceeds them waits in the portal, in fair order.
+MAX_CONCURRENT_TASKS = env.number("PORTAL_MAX_CONCURRENT_TASKS", 10, low=1, high=10_000)
+IMAGE_MAX_CONCURRENT = env.number("PORTAL_IMAGE_MAX_CONCURRENT", 3, low=1, high=10_000)
+VIDEO_MAX_CONCURRENT = env.number("PORTAL_VIDEO_MAX_CONCURRENT", 2, low=1, high=10_000)
+TASK_RETENTION_HOURS = env.number("PORTAL_TASK_RETENTION_HOURS", 24, low=1, high=24 * 3660)
+RESULT_MAX_MB = env.number("PORTAL_RESULT_MAX_MB", 2048, low=1, high=1_000_000)
+UPLOAD_MAX_MB = env.number("PORTAL_UPLOAD_MAX_MB", 20, low=1, high=1000)
+
 JOB_TIMEOUT_SECONDS = 60
 _queue = {
     "timeout": JOB_TIMEOUT_SECONDS,
@@ -196,6 +204,7 @@ CONTENT_SECURITY_POLICY = {
         "script-src": [SELF],
         "style-src": [SELF],
         "img-src": [SELF, "data:"],
+        "media-src": [SELF],
         "font-src": [SELF],
         "connect-src": [SELF],
         "manifest-src": [SELF],

@@ -3,14 +3,19 @@
 The only place where a secret of a source is readable; it never leaves by a log, an exception or a repr.
 """
 
+import json
 import threading
+from collections.abc import Callable
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 
 from tasks_app.models import Source
 from tasks_app.sources.errors import SourceNeedsPerson
+from tasks_app.sources.generation.base import GenerationConnection, GenerationSource
+from tasks_app.sources.generation.registry import open_source
 from tasks_app.sources.proxmox import Connection, ProxmoxSource
+from tasks_app.sources.tls import Trust
 
 
 def _fernet() -> MultiFernet:
@@ -45,24 +50,57 @@ def connection_of(source: Source) -> Connection:
     )
 
 
-_clients: dict[int, tuple[tuple[object, ...], ProxmoxSource]] = {}
+def generation_connection_of(source: Source) -> GenerationConnection:
+    """What the adapter of a generation source needs to know about it."""
+    return GenerationConnection(
+        name=source.name,
+        url=source.urls[0],
+        trust=Trust(tuple(source.fingerprints), source.ca_pem),
+        key=unseal(source.token_secret_sealed) if source.token_secret_sealed else "",
+        webhook_secret=unseal(source.webhook_secret_sealed) if source.webhook_secret_sealed else "",
+        settings=source.settings,
+    )
+
+
+_clients: dict[int, tuple[str, ProxmoxSource | GenerationSource]] = {}
 _lock = threading.Lock()
 
 
 def client_of(source: Source) -> ProxmoxSource:
-    """The pooled client of `source` in this process; a changed address, pin or token makes a new one."""
-    version = (
-        tuple(source.urls),
-        tuple(source.fingerprints),
-        source.ca_pem,
-        source.token_id,
-        source.token_secret_sealed,
+    """The pooled client of a cluster in this process; a changed address, pin or token makes a new one."""
+    client = _pooled(source, lambda: ProxmoxSource(connection_of(source)))
+    assert isinstance(client, ProxmoxSource)
+    return client
+
+
+def generation_client_of(source: Source) -> GenerationSource:
+    """The same for a generation source."""
+    client = _pooled(source, lambda: open_source(source.kind, generation_connection_of(source)))
+    assert not isinstance(client, ProxmoxSource)
+    return client
+
+
+def _pooled(
+    source: Source, make: Callable[[], ProxmoxSource | GenerationSource]
+) -> ProxmoxSource | GenerationSource:
+    version = json.dumps(
+        [
+            source.kind,
+            source.urls,
+            source.fingerprints,
+            source.ca_pem,
+            source.token_id,
+            source.token_secret_sealed,
+            source.webhook_secret_sealed,
+            source.settings,
+        ],
+        sort_keys=True,
     )
     with _lock:
         known = _clients.get(source.pk)
         if known and known[0] == version:
             return known[1]
-        client = ProxmoxSource(connection_of(source))
+        client = make()
         _clients[source.pk] = (version, client)
     if known:
         known[1].close()

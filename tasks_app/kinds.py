@@ -1,6 +1,7 @@
 """Kinds of tasks: what a person calls them, and to which family of time limits they belong.
 
-The types are Proxmox's worker types (pve-manager `www/manager6/Utils.js`, qemu-server, pve-container).
+The types are Proxmox's worker types (pve-manager `www/manager6/Utils.js`, qemu-server, pve-container), and what a
+generation source makes.
 """
 
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ class Kind:
     noun: str = ""
     family: str = "other"
 
+
+MADE = frozenset({"video", "image", "workflow"})
+"""Types of generation tasks; their name is the prompt, shortened."""
 
 KINDS: dict[str, Kind] = {
     "qmclone": Kind("VM clone", "Clone", "VM", "clone"),
@@ -116,6 +120,9 @@ KINDS: dict[str, Kind] = {
     "cephdestroyosd": Kind("Destroy Ceph OSD", "Destroy Ceph OSD", ""),
     "diskinit": Kind("Initialise disk", "Initialise disk", ""),
     "wipedisk": Kind("Wipe disk", "Wipe disk", ""),
+    "video": Kind("Video", "Make video"),
+    "image": Kind("Image", "Make image"),
+    "workflow": Kind("Workflow", "Run workflow"),
 }
 
 
@@ -142,6 +149,8 @@ def sentence(
 ) -> str:
     """What the task does, for people: `Clone tpl-ubuntu24 (9000) → web-07 (207)`."""
     kind = kind_of(type)
+    if type in MADE:
+        return f"{kind.verb} “{name}”" if name else f"{kind.verb} {object_id}".rstrip()
     if type == "vzdump" and not object_id:
         return "Back up guests (job)"
     target = guest_name(vmid, name) or object_id

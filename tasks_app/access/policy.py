@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.db.models import Exists, Q, QuerySet
 
 from tasks_app.errors import NotPermitted
-from tasks_app.models import CatalogItem, Grant, Machine, Role, Source, Team
+from tasks_app.models import CatalogItem, Generation, Grant, Machine, Role, Source, Team
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -38,13 +38,25 @@ class Verb(StrEnum):
     MANAGE_TEAM = "change the quota"
     SET_UP_TEAM = "set up teams"
     SET_LIMITS = "change time limits"
+    GENERATE = "make videos and images"
+    USE_RESULT = "keep or remove results"
     SEE_ITEM = "read the settings of catalogue items"
     MANAGE_ITEM = "change catalogue items"
 
 
 MAY: dict[str, frozenset[Verb]] = {
     Role.VIEWER: frozenset({Verb.SEE}),
-    Role.OPERATOR: frozenset({Verb.SEE, Verb.CANCEL, Verb.START, Verb.ACKNOWLEDGE, Verb.USE_MACHINE}),
+    Role.OPERATOR: frozenset(
+        {
+            Verb.SEE,
+            Verb.CANCEL,
+            Verb.START,
+            Verb.ACKNOWLEDGE,
+            Verb.USE_MACHINE,
+            Verb.GENERATE,
+            Verb.USE_RESULT,
+        }
+    ),
     Role.AUDITOR: frozenset({Verb.SEE, Verb.SEE_AUDIT, Verb.SEE_ITEM}),
     Role.ADMIN: frozenset(
         {
@@ -55,6 +67,8 @@ MAY: dict[str, frozenset[Verb]] = {
             Verb.MANAGE_SOURCE,
             Verb.SEE_AUDIT,
             Verb.USE_MACHINE,
+            Verb.GENERATE,
+            Verb.USE_RESULT,
             Verb.SEE_ITEM,
             Verb.MANAGE_ITEM,
         }
@@ -77,7 +91,7 @@ WHOLE_PORTAL: dict[str, frozenset[Verb]] = {
     Role.ADMIN: _PORTAL_ADMIN,
 }
 # Verbs that a team gives, to its members and to its admins; those of the whole portal above hold for every team.
-AS_MEMBER = frozenset({Verb.ORDER, Verb.SEE_TEAM})
+AS_MEMBER = frozenset({Verb.ORDER, Verb.SEE_TEAM, Verb.GENERATE})
 AS_TEAM_ADMIN = frozenset({Verb.APPROVE, Verb.MANAGE_TEAM})
 
 
@@ -89,11 +103,13 @@ def can(
     team: Team | None = None,
     item: CatalogItem | None = None,
     machine: Machine | None = None,
+    generation: Generation | None = None,
 ) -> bool:
     """Whether `person` may do `verb` on what is named; where nothing is named: on anything at all.
 
     `source` is for the verbs of roles; an item or a machine brings its own. `team`, and for ORDER also `item`, are for
-    the verbs of teams. Who may use a machine may also cancel its tasks: CANCEL with `machine`.
+    the verbs of teams; GENERATE by a team needs one to which the source is open. Who may use a machine may also cancel
+    its tasks: CANCEL with `machine`. Whose generation it is, and who leads its team, may CANCEL it and USE_RESULT.
     """
     if not person.is_authenticated or not person.is_active:
         return False
@@ -101,8 +117,9 @@ def can(
         return True
     return (
         _by_role(person, verb, _source_id(source, item, machine))
-        or _by_team(person, verb, team, item)
+        or _by_team(person, verb, team, item, source)
         or _by_machine(person, verb, source, machine)
+        or _by_generation(person, verb, generation)
     )
 
 
@@ -114,9 +131,10 @@ def require(
     team: Team | None = None,
     item: CatalogItem | None = None,
     machine: Machine | None = None,
+    generation: Generation | None = None,
 ) -> None:
     """Raise NotPermitted unless `person` may; see `can`."""
-    if can(person, verb, source, team=team, item=item, machine=machine):
+    if can(person, verb, source, team=team, item=item, machine=machine, generation=generation):
         return
     where = f" on {source.name}" if source is not None else ""
     if machine is not None:
@@ -171,7 +189,13 @@ def _by_role(person: "AbstractBaseUser", verb: Verb, source_id: int | None) -> b
     return grants.exists()
 
 
-def _by_team(person: "AbstractBaseUser", verb: Verb, team: Team | None, item: CatalogItem | None) -> bool:
+def _by_team(
+    person: "AbstractBaseUser",
+    verb: Verb,
+    team: Team | None,
+    item: CatalogItem | None,
+    source: Source | None,
+) -> bool:
     if verb in AS_MEMBER:
         teams = Team.objects.of(person)
     elif verb in AS_TEAM_ADMIN:
@@ -182,7 +206,19 @@ def _by_team(person: "AbstractBaseUser", verb: Verb, team: Team | None, item: Ca
         teams = teams.filter(pk=team.pk)
     if item is not None:
         teams = teams.filter(items=item)
+    if verb is Verb.GENERATE:
+        teams = teams.filter(generation_sources=source) if source else teams.exclude(generation_sources=None)
     return teams.exists()
+
+
+def _by_generation(person: "AbstractBaseUser", verb: Verb, generation: Generation | None) -> bool:
+    """One's own as long as one is in its team, and those of teams one leads."""
+    if generation is None or verb not in (Verb.CANCEL, Verb.USE_RESULT) or generation.team_id is None:
+        return False
+    if Team.objects.led_by(person).filter(pk=generation.team_id).exists():
+        return True
+    is_own = generation.actor_id == person.pk
+    return is_own and Team.objects.of(person).filter(pk=generation.team_id).exists()
 
 
 def _by_machine(

@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from django.db import Error as DatabaseError
+from django.db.models import Q
+from django.db.models.functions import Coalesce
 from django.template.loader import get_template, render_to_string
 from django.utils.timezone import now
 
@@ -133,22 +135,29 @@ def _read_tasks(pks: Collection[int]) -> dict[int, Task]:
     if not pks:
         return {}
     rows = Task.objects.select_related(
-        "source", "cancel_requested_by", "acknowledged_by", "submission__actor", "submission__machine"
+        "source",
+        "cancel_requested_by",
+        "acknowledged_by",
+        "submission__actor",
+        "submission__machine",
+        "generation__team",
     )
     return rows.defer("raw", "tracker_state", "search_text").in_bulk(list(pks))
 
 
 def _team_of(task: Task) -> int | None:
-    """The team whose machine the task is about; None for any other."""
-    return task.machine.team_id if task.machine else None
+    """The team whose machine the task is about, or for whom it makes something; None for any other."""
+    return task.team_id
 
 
 def _read_teams(pks: Collection[int]) -> dict[int, int]:
-    """Task key → team, for those of `pks` that are about a machine. New tasks have the highest keys: a short range."""
+    """Task key → team, for those of `pks` that have one. New tasks have the highest keys: a short range."""
     if not pks:
         return {}
-    rows = Task.objects.filter(pk__gte=min(pks), pk__lte=max(pks), submission__machine__isnull=False)
-    teams = rows.values_list("pk", "submission__machine__team_id")
+    rows = Task.objects.filter(pk__gte=min(pks), pk__lte=max(pks)).filter(
+        Q(submission__machine__isnull=False) | Q(generation__team__isnull=False)
+    )
+    teams = rows.values_list("pk", Coalesce("submission__machine__team_id", "generation__team_id"))
     return {pk: team for pk, team in teams if team is not None and pk in pks}
 
 

@@ -4,6 +4,7 @@ from tasks_app.models.access import Grant, Role, SetupToken
 from tasks_app.models.audit import AuditEntry
 from tasks_app.models.catalog import CatalogItem
 from tasks_app.models.event import TaskEvent
+from tasks_app.models.generation import ApiToken, Asset, Generation, Upload, WebhookCall
 from tasks_app.models.log import LogChunk, LogLine, TaskLog
 from tasks_app.models.machine import Machine, Stage
 from tasks_app.models.order import Order
@@ -14,8 +15,11 @@ from tasks_app.models.task import Task
 from tasks_app.models.team import Notice, Profile, Team, TimeLimit
 
 __all__ = [
+    "ApiToken",
+    "Asset",
     "AuditEntry",
     "CatalogItem",
+    "Generation",
     "Grant",
     "Guest",
     "LogChunk",
@@ -35,5 +39,7 @@ __all__ = [
     "TaskLog",
     "Team",
     "TimeLimit",
+    "Upload",
     "WatchSlot",
+    "WebhookCall",
 ]

@@ -35,7 +35,14 @@ class Source(models.Model):
     """A configured remote system. Health fields are written by `ingest`, the rest by `services`."""
 
     PROXMOX = "proxmox"
-    KINDS: ClassVar = [(PROXMOX, "Proxmox VE")]
+    KINDS: ClassVar = [
+        (PROXMOX, "Proxmox VE"),
+        ("task_api", "Task API"),
+        ("openai_videos", "OpenAI-style videos"),
+        ("comfyui", "ComfyUI"),
+        ("fal", "fal queue"),
+        ("replicate", "Replicate"),
+    ]
 
     name = models.CharField(max_length=60, unique=True)
     kind = models.CharField(max_length=20, choices=KINDS, default=PROXMOX)
@@ -45,6 +52,9 @@ class Source(models.Model):
     ca_pem = models.TextField(blank=True)
     token_id = models.CharField(max_length=200, blank=True)
     token_secret_sealed = models.TextField(blank=True)  # see connections.seal
+    settings = models.JSONField(default=dict)  # of a generation source: profile, offers, limits, names
+    webhook_secret_sealed = models.TextField(blank=True)
+    teams = models.ManyToManyField("tasks_app.Team", related_name="generation_sources", blank=True)
     version = models.CharField(max_length=40, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     paused_at = models.DateTimeField(null=True, blank=True)
@@ -72,6 +82,11 @@ class Source(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_generation(self) -> bool:
+        """Whether videos and images are made there; else it is a cluster."""
+        return self.kind != self.PROXMOX
 
     @property
     def is_reachable(self) -> bool:

@@ -19,6 +19,7 @@ from tasks_app.states import CHOICES, FINAL_STATES, LABELS, OPEN_STATES, State
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
+    from tasks_app.models.generation import Generation
     from tasks_app.models.machine import Machine
 
 _OPEN = sorted(OPEN_STATES)
@@ -34,9 +35,13 @@ _IS_OPEN = Func(
 )
 
 
+# Prefix of an id in the portal's own task API → the type it stands for; "" is every task of a cluster.
+_API_TYPES = {"vid": "video", "img": "image", "workflow": "workflow", "pve": ""}
+
+
 class TaskQuerySet(models.QuerySet["Task"]):
     def visible_to(self, user: "AbstractBaseUser | AnonymousUser") -> Self:
-        """Tasks on the sources `user` holds a role on, and those for machines of their teams. Every page starts here.
+        """Tasks on the sources `user` holds a role on, and those of their teams. Every page starts here.
 
         EXISTS and not IN: for `source_id IN (…)` SQLite reads all rows of these sources and sorts them, instead of the
         first 50 of an index in the order of the list (46 against 3 ms at 50,000 tasks). Who has nothing but teams gets
@@ -49,7 +54,11 @@ class TaskQuerySet(models.QuerySet["Task"]):
         team_ids = list(Team.objects.of(user).values_list("pk", flat=True))
         if not team_ids:
             return self.filter(by_role)
-        by_team = Q(submission__in=Submission.objects.of_teams(team_ids))
+        from tasks_app.models.generation import Generation
+
+        by_team = Q(submission__in=Submission.objects.of_teams(team_ids)) | Q(
+            pk__in=Generation.objects.of_teams(team_ids).values("pk")
+        )
         has_roles = Grant.objects.filter(user_id=user.pk).exists()
         return self.filter(by_role | by_team if has_roles else by_team)
 
@@ -62,6 +71,15 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def unacknowledged_failures(self) -> Self:
         """Failed or with an unknown end, and nobody has said that it was seen."""
         return self.filter(state__in=[State.FAILED, State.LOST], acknowledged_at__isnull=True)
+
+    def by_api_id(self, text: str) -> Self:
+        """The task that `Task.api_id` names, or the one of that UPID; none for anything else."""
+        prefix, _, number = text.rpartition("_")
+        if prefix in _API_TYPES and number.isascii() and number.isdigit() and len(number) < 19:
+            types = _API_TYPES[prefix]
+            found = self.filter(pk=int(number))
+            return found.filter(type=types) if types else found.exclude(type__in=kinds.MADE)
+        return self.filter(remote_id=text) if text.startswith("UPID:") else self.none()
 
     def watched(self, at: datetime) -> Self:
         """Tasks whose page somebody has open."""
@@ -89,9 +107,11 @@ class TaskQuerySet(models.QuerySet["Task"]):
 class Task(models.Model):
     """A task of a source. Observed fields are written by `ingest` alone, asked-for ones by `services`."""
 
+    generation: "Generation"
+
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="tasks")
-    remote_id = models.CharField(max_length=1000)  # the UPID
-    node = models.CharField(max_length=100)
+    remote_id = models.CharField(max_length=1000)  # the UPID, or the id at a generation source
+    node = models.CharField(max_length=100, blank=True)  # "" at a generation source
     type = models.CharField(max_length=60)
     object_id = models.CharField(max_length=600, blank=True)  # the id field of the UPID
     vmid = models.PositiveIntegerField(null=True)  # guest in object_id; the source guest of a clone
@@ -204,6 +224,24 @@ class Task(models.Model):
             new_vmid=self.new_vmid,
             new_name=self.new_name,
         )
+
+    @property
+    def api_id(self) -> str:
+        """Its id in the portal's own task API, for example `vid_4711`."""
+        prefixes = {type: prefix for prefix, type in _API_TYPES.items() if type}
+        return f"{prefixes.get(self.type, 'pve')}_{self.pk}"
+
+    @property
+    def is_generation(self) -> bool:
+        """Whether it makes a video or an image; then `generation` is there."""
+        return self.type in kinds.MADE
+
+    @property
+    def team_id(self) -> int | None:
+        """The team it was asked for: that of its machine or of its generation. None for any other task."""
+        if self.is_generation:
+            return self.generation.team_id
+        return self.machine.team_id if self.machine else None
 
     @property
     def machine(self) -> "Machine | None":

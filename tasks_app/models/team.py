@@ -56,6 +56,8 @@ class Team(models.Model):
     ceiling_cores = models.PositiveIntegerField(null=True, blank=True)
     ceiling_memory_mb = models.PositiveIntegerField(null=True, blank=True)
     ceiling_disk_gb = models.PositiveIntegerField(null=True, blank=True)
+    max_generations = models.PositiveIntegerField(null=True, blank=True)  # open at once
+    max_generations_per_day = models.PositiveIntegerField(null=True, blank=True)  # asked for in the last 24 h
     max_parallel_clones = models.PositiveSmallIntegerField(default=4)
     quota_lock = models.PositiveBigIntegerField(default=0)  # counted up to lock the row on both databases
 

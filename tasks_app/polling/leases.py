@@ -12,7 +12,7 @@ from tasks_app.polling import cadence
 def due_sources(at: datetime, *, is_leading: bool) -> list[int]:
     """Sources to visit now, longest due first. A loop that stands by takes only what nobody has for a whole lease."""
     latest = at if is_leading else at - cadence.LEASE
-    due = Source.objects.watchable().filter(kind=Source.PROXMOX, next_pass_at__lte=latest)
+    due = Source.objects.watchable().filter(next_pass_at__lte=latest)
     free = due.filter(Q(lease_until__isnull=True) | Q(lease_until__lte=at))
     return list(free.order_by("next_pass_at").values_list("pk", flat=True))
 

@@ -1,7 +1,8 @@
 """Sends requests to a remote with several addresses: pooled, bounded in every direction, typed errors.
 
 It knows no product: what a status means is the adapter's business. The environment (proxies, CA bundles,
-netrc) is ignored, redirects are not followed, and nothing secret reaches a log or an exception.
+netrc) is ignored, redirects are not followed (on wish those within the origin are), and nothing secret reaches a log
+or an exception.
 """
 
 import logging
@@ -13,15 +14,16 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPSConnectionPool, PoolManager
+from urllib3 import HTTPConnectionPool, PoolManager
 
 from tasks_app.sources import failures
 from tasks_app.sources.errors import SourceError
+from tasks_app.sources.plain import build_plain_pool_class
 from tasks_app.sources.tls import NotSent, Trust, build_context, build_pool_class
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ READ_RETRIES = 1
 RETRY_PAUSE_SECONDS = 0.2
 """Between two attempts at the same address: lets a restarting daemon come up."""
 CHUNK_BYTES = 64 * 1024
+MAX_REDIRECTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +66,20 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, trust: Trust, total_seconds: float) -> None:
         self._context = build_context(trust)
-        self._pool_class = build_pool_class(trust, total_seconds)
+        self._pool_classes: dict[str, type[HTTPConnectionPool]] = {
+            "http": build_plain_pool_class(total_seconds),
+            "https": build_pool_class(trust, total_seconds),
+        }
         super().__init__(pool_connections=8, pool_maxsize=MAX_CONNECTIONS, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         self.poolmanager = PoolManager(connections, maxsize=maxsize, block=block, ssl_context=self._context)
-        self.poolmanager.pool_classes_by_scheme = {"https": self._pool_class}
+        self.poolmanager.pool_classes_by_scheme = self._pool_classes
 
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> HTTPSConnectionPool:
-        pool = self.poolmanager.connection_from_url(request.url or "")
-        assert isinstance(pool, HTTPSConnectionPool)
-        return pool
+    ) -> HTTPConnectionPool:
+        return self.poolmanager.connection_from_url(request.url or "")
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Nothing to do: the context is complete."""
@@ -87,11 +91,14 @@ class _Adapter(HTTPAdapter):
 class _Session(requests.Session):
     """Follows nothing, keeps no cookies, takes nothing from the environment."""
 
-    def __init__(self, adapter: HTTPAdapter) -> None:
+    def __init__(self, adapter: HTTPAdapter, *, allow_http: bool) -> None:
         super().__init__()
         self.trust_env = False
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.adapters.clear()
         self.mount("https://", adapter)
+        if allow_http:
+            self.mount("http://", adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None, or requests would read the whole body of a redirect, without a limit, only to prepare the next."""
@@ -99,6 +106,9 @@ class _Session(requests.Session):
 
 class HttpClient:
     """Requests to one remote at one or several base URLs (`https://host:port`), safe for many threads.
+
+    `allow_http` permits plain `http://` base URLs. `follow_same_origin` follows up to three redirects that stay within
+    scheme, host and port (a 307 or 308 keeps method and body, any other is followed for reads alone).
 
     Stays with the address that answered last. A read (GET) that meets a connection error is repeated, at the
     next address if there is one; a write is repeated elsewhere only when it certainly was not sent.
@@ -113,11 +123,14 @@ class HttpClient:
         total_seconds: float = TOTAL_SECONDS,
         max_body_bytes: int = MAX_BODY_BYTES,
         connect_seconds: float = CONNECT_SECONDS,
+        allow_http: bool = False,
+        follow_same_origin: bool = False,
     ) -> None:
         if not urls:
             raise ValueError("A remote needs at least one address.")
+        schemes = {"https", "http"} if allow_http else {"https"}
         for url in urls:
-            if urlsplit(url).scheme != "https" or "@" in url:
+            if urlsplit(url).scheme not in schemes or "@" in url:
                 raise ValueError("An address has the form https://host:port.")
         self._urls = tuple(url.rstrip("/") for url in urls)
         self._headers = {
@@ -130,7 +143,8 @@ class HttpClient:
         self._max_body_bytes = max_body_bytes
         self._connect_seconds = connect_seconds
         self._adapter = _Adapter(trust, total_seconds)
-        self._session = _Session(self._adapter)
+        self._session = _Session(self._adapter, allow_http=allow_http)
+        self._follow_same_origin = follow_same_origin
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._current = 0
         self._lock = threading.Lock()
@@ -153,6 +167,9 @@ class HttpClient:
         *,
         params: Mapping[str, str | int] | None = None,
         data: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        files: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         read_seconds: float | None = None,
         before: Callable[[], None] | None = None,
     ) -> Answer:
@@ -164,6 +181,7 @@ class HttpClient:
         being sent.
         """
         is_read = method == "GET"
+        body = {"params": params, "data": data, "json": json, "files": files, "headers": headers}
         connects_left, reads_left = CONNECT_RETRIES, READ_RETRIES
         untried = len(self._urls) - 1
         with self._slots:
@@ -171,7 +189,7 @@ class HttpClient:
                 before()
             while True:
                 index = self._current
-                failure = self._try_once(index, method, path, params, data, read_seconds)
+                failure = self._try_once(index, method, path, body, read_seconds)
                 if isinstance(failure, Answer):
                     return failure
                 error, was_sent, may_repeat = failure
@@ -203,8 +221,7 @@ class HttpClient:
         index: int,
         method: str,
         path: str,
-        params: Mapping[str, str | int] | None,
-        data: Mapping[str, str | int] | None,
+        body: Mapping[str, Any],
         read_seconds: float | None,
     ) -> "Answer | tuple[SourceError, bool, bool]":
         """An answer, or (error, whether the request may have been sent, whether another attempt makes sense).
@@ -216,18 +233,7 @@ class HttpClient:
         host = urlsplit(address).netloc
         started = time.monotonic()
         try:
-            response = self._session.request(
-                method,
-                address + path,
-                params=params,
-                data=data,
-                headers=self._headers,
-                timeout=(self._connect_seconds, read_seconds),
-                allow_redirects=False,
-                stream=True,
-            )
-            with response:
-                return self._read(response, method, address, started)
+            return self._exchange(method, address, path, body, read_seconds, started)
         except NotSent as error:
             return failures.not_connected(error.cause, host), False, failures.is_worth_repeating(error.cause)
         except failures.TooLarge:
@@ -236,6 +242,40 @@ class HttpClient:
             return failures.redirected(host, str(error)), True, False
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             return failures.answer_lost(error, host, is_read=method == "GET"), True, True
+
+    def _exchange(
+        self,
+        method: str,
+        address: str,
+        path: str,
+        body: Mapping[str, Any],
+        read_seconds: float,
+        started: float,
+    ) -> Answer:
+        url, body = address + path, {**body, "headers": {**self._headers, **(body["headers"] or {})}}
+        for hop in range(MAX_REDIRECTS + 1):
+            response = self._session.request(
+                method,
+                url,
+                **body,
+                timeout=(self._connect_seconds, read_seconds),
+                allow_redirects=False,
+                stream=True,
+            )
+            with response:
+                target = self._target_of(response, method, url) if hop < MAX_REDIRECTS else ""
+                if not target:
+                    return self._read(response, method, address, started)
+            url, body = target, {**body, "params": None}
+        raise AssertionError("the last hop returns or raises")
+
+    def _target_of(self, response: requests.Response, method: str, url: str) -> str:
+        """Where to go on within the origin; "" when there is no redirect, or it is not to be followed."""
+        if not self._follow_same_origin or not 300 <= response.status_code < 400:
+            return ""
+        target = urljoin(url, response.headers.get("location", ""))
+        is_kept = response.status_code in (307, 308) or (method == "GET" and response.status_code != 304)
+        return target if is_kept and is_same_origin(target, url) and target != url else ""
 
     def _read(self, response: requests.Response, method: str, address: str, started: float) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
@@ -267,6 +307,18 @@ class HttpClient:
             elapsed_seconds=elapsed_seconds,
             clock_skew_seconds=parse_clock_skew(headers.get("date", ""), datetime.now(UTC)),
         )
+
+
+def is_same_origin(url: str, other: str) -> bool:
+    """Whether both have the same scheme, host and port; never for what is no URL or names a user."""
+    try:
+        ours, theirs = urlsplit(url), urlsplit(other)
+        ports = [part.port or {"http": 80, "https": 443}.get(part.scheme) for part in (ours, theirs)]
+    except ValueError:
+        return False
+    if "@" in ours.netloc or not ours.hostname:
+        return False
+    return (ours.scheme, ours.hostname, ports[0]) == (theirs.scheme, theirs.hostname, ports[1])
 
 
 def parse_clock_skew(date_header: str, now: datetime) -> float | None:

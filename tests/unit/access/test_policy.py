@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 SEE, CANCEL, START, ACKNOWLEDGE = Verb.SEE, Verb.CANCEL, Verb.START, Verb.ACKNOWLEDGE
 EXPECTED = {
     Role.VIEWER: {SEE},
-    Role.OPERATOR: {SEE, CANCEL, START, ACKNOWLEDGE, Verb.USE_MACHINE},
+    Role.OPERATOR: {SEE, CANCEL, START, ACKNOWLEDGE, Verb.USE_MACHINE, Verb.GENERATE, Verb.USE_RESULT},
     Role.AUDITOR: {SEE, Verb.SEE_AUDIT, Verb.SEE_ITEM},
     Role.ADMIN: {
         SEE,
@@ -23,6 +23,8 @@ EXPECTED = {
         Verb.MANAGE_SOURCE,
         Verb.SEE_AUDIT,
         Verb.USE_MACHINE,
+        Verb.GENERATE,
+        Verb.USE_RESULT,
         Verb.SEE_ITEM,
         Verb.MANAGE_ITEM,
     },
