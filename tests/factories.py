@@ -9,7 +9,9 @@ from django.utils.timezone import now
 
 from tasks_app import connections
 from tasks_app.models import (
+    Asset,
     CatalogItem,
+    Generation,
     Grant,
     Guest,
     LogLine,
@@ -21,7 +23,8 @@ from tasks_app.models import (
     Task,
     Team,
 )
-from tasks_app.states import State
+from tasks_app.models.generation import new_own_id
+from tasks_app.states import FINAL_STATES, State
 
 _numbers = itertools.count(1)
 PASSWORD = "correct horse battery"
@@ -214,3 +217,85 @@ def make_machine(order: Order | None = None, *, has_guest: bool = True, **fields
             node=machine.node,
         )
     return machine
+
+
+def make_generation_source(**fields: Any) -> Source:
+    """A task API without a key at whose address nothing listens; it has answered a moment ago."""
+    number = next(_numbers)
+    defaults: dict[str, Any] = {
+        "name": f"studio-{number}",
+        "kind": "task_api",
+        "urls": ["http://127.0.0.1:1"],
+        "fingerprints": [],
+        "token_id": "",
+        "token_secret_sealed": "",
+        "version": "",
+        "permissions": {},
+        "permissions_at": None,
+    }
+    return make_source(**(defaults | fields))
+
+
+def make_generation(
+    source: Source | None = None,
+    *,
+    state: State = State.PENDING,
+    is_sent: bool | None = None,
+    task: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Generation:
+    """A video of an operator, in the portal's own queue; any other state has been sent and answered half a minute ago.
+
+    `is_sent=True` with pending: waits in the remote's queue. `task` are fields of its task row. `actor=None`: somebody
+    else's, seen in a list call.
+    """
+    number = next(_numbers)
+    source = source or make_generation_source()
+    asked_at = fields.pop("asked_at", now() - timedelta(minutes=1))
+    kind, prompt = fields.pop("kind", "video"), fields.pop("prompt", "A red fox in the snow")
+    actor = fields.pop("actor") if "actor" in fields else make_user(Role.OPERATOR)
+    is_sent = state != State.PENDING if is_sent is None else is_sent
+    is_foreign = actor is None and "actor_name" not in fields
+    own_id = fields.pop("own_id", None) or new_own_id()
+    own_task: dict[str, Any] = {
+        "type": kind,
+        "object_name": prompt[:400],
+        "node": "",
+        "remote_id": f"{kind[:3]}_{number:012x}" if is_sent or is_foreign else own_id,
+        "remote_user": actor.get_username() if actor else "",
+        "state": state,
+        "started_at": asked_at,
+        "exit_text": "",
+    }
+    row = make_task(source, object_id="", **(own_task | (task or {})))
+    sent_at = asked_at + timedelta(seconds=30)
+    defaults: dict[str, Any] = {
+        "offer": kind,
+        "actor_name": actor.get_username() if actor else "",
+        "idempotency_key": "" if actor is None else f"generation-{number}",
+        "handle": {"id": row.remote_id} if is_sent or is_foreign else {},
+        "called_at": sent_at if is_sent and not is_foreign else None,
+        "answered_at": sent_at if is_sent or is_foreign else None,
+        "ask_at": sent_at if (is_sent or is_foreign) and state not in FINAL_STATES else None,
+        "parameters": {"prompt": prompt},
+        "next_attempt_at": asked_at,
+        "last_sign_at": asked_at,
+    }
+    return Generation.objects.create(
+        task=row,
+        kind=kind,
+        prompt=prompt,
+        actor=actor,
+        asked_at=asked_at,
+        own_id=own_id,
+        **(defaults | fields),
+    )
+
+
+def make_asset(generation: Generation | None = None, **fields: Any) -> Asset:
+    """A result that waits to be copied."""
+    generation = generation or make_generation(state=State.COMPLETED)
+    number = fields.pop("number", generation.assets.count())
+    url = f"http://127.0.0.1:1/files/{generation.pk}-{number}.mp4"
+    defaults: dict[str, Any] = {"name": f"result-{number}.mp4", "url": url, "origin": url}
+    return Asset.objects.create(generation=generation, number=number, **(defaults | fields))
