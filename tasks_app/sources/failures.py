@@ -51,7 +51,7 @@ def is_worth_repeating(cause: Exception) -> bool:
 
 def answer_lost(error: Exception, host: str, *, is_read: bool) -> SourceError:
     """The error for a request that may have been sent and brought no complete answer."""
-    timed_out = _is_timeout(error)
+    timed_out = is_timeout(error)
     what = (
         f"{host} did not answer in time." if timed_out else f"{host} closed the connection without an answer."
     )
@@ -86,7 +86,7 @@ def _root_of(error: Exception) -> BaseException:
     return current
 
 
-def _is_timeout(error: Exception) -> bool:
+def is_timeout(error: Exception) -> bool:
     kinds = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
     return isinstance(error, kinds) or isinstance(_root_of(error), kinds)
 
