@@ -150,19 +150,23 @@ class JsonCaller:
 
     def order(self, path: str, *, method: str = "POST", **options: Any) -> Reply:
         """`call` for a submit: raises SourceRefused or SourceUnavailable only when certainly nothing was created."""
-        reply = self.call(method, path, **options)
-        if reply.is_success:
-            if not reply.is_json:
-                raise OutcomeUnknown("The order was taken, but the answer is not JSON.", kind="garbage")
-            return reply
-        is_busy = reply.status == 429 or (reply.status == 503 and reply.retry_after_seconds is not None)
-        if reply.status >= 500 and not is_busy:
-            raise OutcomeUnknown(
-                f"The source answered {reply.status} to the order: {reply.words[:300]}",
-                kind="server_error",
-                status=reply.status,
-            )
-        raise refusal(reply)
+        return taken(self.call(method, path, **options))
+
+
+def taken(reply: Reply) -> Reply:
+    """The reply to a submit when the order was taken; else raises as `JsonCaller.order` does."""
+    if reply.is_success:
+        if not reply.is_json:
+            raise OutcomeUnknown("The order was taken, but the answer is not JSON.", kind="garbage")
+        return reply
+    is_busy = reply.status == 429 or (reply.status == 503 and reply.retry_after_seconds is not None)
+    if reply.status >= 500 and not is_busy:
+        raise OutcomeUnknown(
+            f"The source answered {reply.status} to the order: {reply.words[:300]}",
+            kind="server_error",
+            status=reply.status,
+        )
+    raise refusal(reply)
 
 
 def refusal(reply: Reply) -> SourceError:
