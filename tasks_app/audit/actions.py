@@ -59,4 +59,7 @@ class Action(StrEnum):
     ORDER_ROLLBACK = "order.rollback"
     ORDER_EXPORT = "order.export"
     MACHINE_CANCEL = "machine.cancel"
+    TOKEN_ADD = "token.add"  # noqa: S105
+    TOKEN_REVOKE = "token.revoke"  # noqa: S105
+    TOKEN_REFUSED = "token.refused"  # noqa: S105
     DENIED = "permission.denied"
