@@ -6,7 +6,7 @@ Errors are those of `sources.errors`: SourceUnavailable (ask again; `retry_after
 not_found, already_finished), SourceNeedsPerson (credentials, certificate).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -112,6 +112,7 @@ class Order:
     """What to make. `parameters` are validated against the offer; `uploads` by parameter name.
 
     `own_id` is a UUID of ours, `idempotency_key` constant over repeats; `webhook_url` is "" when there is none.
+    `asked_at` is when it was first sent (Generation.called_at), for `find`.
     """
 
     offer: str
@@ -265,10 +266,15 @@ class GenerationSource(Protocol):
 
     def submit(self, order: Order) -> Accepted: ...
 
-    def find(self, order: Order) -> GenerationObservation | None:
+    def find(self, order: Order, known: Collection[str] = ()) -> GenerationObservation | None:
         """The task that an earlier `submit` of `order` with a lost answer made; None: proven that there is none.
 
-        Raises OutcomeUnknown when the dialect can prove neither.
+        `known` are remote ids that certainly belong to something else: answered orders of the portal, and foreign
+        tasks it had seen before the first call. A foreign task that appeared after the call must not be among them:
+        it may be this very one.
+
+        Raises OutcomeUnknown when the dialect can prove neither, SourceUnavailable (kind "too_early", `retry_after`)
+        when an order may still be on its way.
         """
         ...
 
