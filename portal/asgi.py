@@ -5,6 +5,8 @@ from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
 
+from portal.files import Files
+
 # First: it names the settings and sets Django up, which what follows needs.
 from portal.wsgi import application as pages
 from tasks_app.live.hub import RECHECK_SECONDS, Hub
@@ -25,7 +27,7 @@ class Application:
         self.hub = Hub(recheck_seconds=recheck_seconds)
         self._live = LiveStream(self.hub)
         # The cast: a2wsgi has types of its own for what the standards leave open.
-        self._pages = cast(Handler, WSGIMiddleware(cast(Any, pages), workers=PAGE_THREADS))
+        self._pages = Files(cast(Handler, WSGIMiddleware(cast(Any, pages), workers=PAGE_THREADS)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

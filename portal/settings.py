@@ -8,7 +8,7 @@ import dj_database_url
 from cryptography.fernet import Fernet
 from csp.constants import NONE, SELF
 
-from portal import env, keys, mail
+from portal import env, keys, mail, media
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -234,9 +234,14 @@ STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": media.media_storage(
+        env.url("PORTAL_MEDIA_URL", "", media.SCHEMES),
+        access_key=env.text("PORTAL_MEDIA_ACCESS_KEY"),
+        secret_key=env.text("PORTAL_MEDIA_SECRET_KEY"),
+    ),
     "staticfiles": {"BACKEND": "portal.storage.StaticFiles"},
 }
+# Results and uploads on disk; for an S3 bucket, files on their way there.
 MEDIA_ROOT = DATA_DIR / "media"
 
 LOG_LEVEL = env.choice("PORTAL_LOG_LEVEL", "INFO", {"DEBUG", "INFO", "WARNING", "ERROR"})
