@@ -1,19 +1,16 @@
 """Cancelling a task: what a person asks for, its delivery to the source, and what is left behind.
 
-While `cancel_requested_at` is set and `cancel_note` is empty, something remains to be done. `cancel_delivered_at` is
-written before the call and claims it; it is renewed while its job lives. `cancel_error` beside a request is the last
-failed attempt (it will be tried again), without a request it is the source's refusal. The final state itself is
-written by `ingest` alone.
+The one way in for every kind of task; those of generation sources go on in `generation_cancellation`. How a wish
+stands in the row is told in `cancel_wishes`.
 """
 
 import logging
 import time
-from datetime import datetime, timedelta
 from functools import partial
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils.timezone import now
 
 from tasks_app import connections
@@ -21,10 +18,19 @@ from tasks_app.access.policy import Verb, require
 from tasks_app.audit.actions import Action
 from tasks_app.audit.recorder import record
 from tasks_app.errors import PrivilegeMissing, SourcePaused, TaskAlreadyFinished
-from tasks_app.models import Source, Task, TaskEvent
+from tasks_app.models import Source, Task
 from tasks_app.progress.outcome import classify, was_stopped
 from tasks_app.queue import Job, enqueue
-from tasks_app.services.claims import CLAIM_SECONDS, kept_alive
+from tasks_app.services.cancel_wishes import (
+    ENDED_BY_ITSELF,
+    TOO_LATE,
+    ask_to_stop,
+    claim,
+    note,
+    renew,
+    undelivered,
+)
+from tasks_app.services.claims import kept_alive
 from tasks_app.services.leftovers import describe_leftovers
 from tasks_app.sources.base import TaskObservation
 from tasks_app.sources.errors import SourceError, SourceRefused
@@ -39,9 +45,6 @@ END_PAUSE_SECONDS = 1.0
 """The source answers when the worker is gone; its list may take a moment more."""
 PICK_UP_LIMIT = 200
 
-TOO_LATE = "It finished before the cancel arrived."
-ENDED_BY_ITSELF = "It had ended by itself before the cancel arrived."
-
 
 @transaction.atomic
 def cancel_task(task: Task, *, actor: User, reason: str = "") -> None:
@@ -49,6 +52,11 @@ def cancel_task(task: Task, *, actor: User, reason: str = "") -> None:
 
     Raises NotPermitted, TaskAlreadyFinished, SourcePaused, PrivilegeMissing.
     """
+    if task.is_generation:
+        from tasks_app.services import generation_cancellation
+
+        generation_cancellation.cancel_generation(task, actor=actor, reason=reason)
+        return
     source = Source.objects.get(pk=task.source_id)
     require(actor, Verb.CANCEL, source, machine=task.machine)
     task.refresh_from_db(fields=["state", "cancel_requested_at"])
@@ -69,27 +77,6 @@ def cancel_task(task: Task, *, actor: User, reason: str = "") -> None:
         reason=reason.strip(),
         upid=task.remote_id,
     )
-
-
-@transaction.atomic
-def ask_to_stop(task: Task, asked_by: User | None) -> bool:
-    """Note the wish and enqueue its delivery; False when it was asked before, or the task has ended.
-
-    For a deed that has asked for permission and keeps its own entry: the cancel of an order or of a machine.
-    """
-    not_asked = Task.objects.unfinished().filter(pk=task.pk, cancel_requested_at__isnull=True)
-    asked = not_asked.update(
-        cancel_requested_at=now(),
-        cancel_requested_by=asked_by,
-        cancel_delivered_at=None,
-        cancel_error="",
-        cancel_note="",
-    )
-    if not asked:
-        return False
-    _announce(task)
-    transaction.on_commit(partial(enqueue, Job.CANCEL, task.pk))
-    return True
 
 
 def cancel_obstacle(task: Task, source: Source) -> PrivilegeMissing | None:
@@ -114,46 +101,33 @@ def cancel_obstacle(task: Task, source: Source) -> PrivilegeMissing | None:
 def deliver_cancel(task_pk: int, *, client: ProxmoxSource | None = None) -> None:
     """Stop the task on its source, which blocks up to 5 s, and look what it left. Running it twice is harmless."""
     task = Task.objects.select_related("source", "submission").filter(pk=task_pk).first()
-    if task is None or task.source.paused_at is not None or not _claim(task):
+    if task is not None and task.is_generation:
+        from tasks_app.services import generation_cancellation
+
+        generation_cancellation.deliver_generation_cancel(task)
+        return
+    if task is None or task.source.paused_at is not None or not claim(task):
         return
     try:
-        with kept_alive(partial(_renew, task.pk)):
+        with kept_alive(partial(renew, task.pk)):
             _stop(task, client or connections.client_of(task.source))
     except SourceRefused as error:
         logger.info("cancel refused task=%d kind=%s", task.pk, error.kind)
         if task.is_final:
-            _note(task, cancel_error="", cancel_note=f"The portal could not look for leftovers: {error}")
+            note(task, cancel_error="", cancel_note=f"The portal could not look for leftovers: {error}")
             return
-        _note(task, cancel_requested_at=None, cancel_delivered_at=None, cancel_error=_words(error, task))
+        note(task, cancel_requested_at=None, cancel_delivered_at=None, cancel_error=_words(error, task))
     except SourceError as error:
         logger.warning("cancel not delivered task=%d kind=%s", task.pk, error.kind)
-        _note(task, cancel_delivered_at=None, cancel_error=f"{error} The portal tries again.")
+        note(task, cancel_delivered_at=None, cancel_error=f"{error} The portal tries again.")
 
 
 def pick_up_cancels() -> None:
     """Enqueue again what was asked for and not finished. A source that fails is asked at the poller's pace."""
-    waiting = _unfinished_business(now()).filter(source__paused_at__isnull=True)
+    waiting = undelivered(now()).filter(source__paused_at__isnull=True)
     resting = Q(source__failing_since__isnull=False, source__next_pass_at__gt=now())
     for pk in waiting.exclude(resting).values_list("pk", flat=True)[:PICK_UP_LIMIT]:
         enqueue(Job.CANCEL, pk)
-
-
-def _unfinished_business(at: datetime) -> "QuerySet[Task]":
-    """Cancels that nobody delivers at the moment."""
-    unclaimed = Q(cancel_delivered_at__isnull=True) | Q(
-        cancel_delivered_at__lt=at - timedelta(seconds=CLAIM_SECONDS)
-    )
-    return Task.objects.cancels_waiting().filter(unclaimed)
-
-
-def _claim(task: Task) -> bool:
-    at = now()
-    return _unfinished_business(at).filter(pk=task.pk).update(cancel_delivered_at=at) == 1
-
-
-def _renew(task_pk: int) -> None:
-    claimed = Task.objects.cancels_waiting().filter(pk=task_pk, cancel_delivered_at__isnull=False)
-    claimed.update(cancel_delivered_at=now())
 
 
 def _stop(task: Task, client: ProxmoxSource) -> None:
@@ -169,9 +143,9 @@ def _stop(task: Task, client: ProxmoxSource) -> None:
         if end.running:
             return  # asked again when the claim has run out
     if classify(end.exit_text or "", cancel_requested=True).state is State.COMPLETED:
-        _note(task, cancel_error="", cancel_note=TOO_LATE)
+        note(task, cancel_error="", cancel_note=TOO_LATE)
     else:
-        _note(task, cancel_error="", cancel_note=_look_for_leftovers(client, task))
+        note(task, cancel_error="", cancel_note=_look_for_leftovers(client, task))
 
 
 def _look_for_leftovers(client: ProxmoxSource, task: Task) -> str:
@@ -195,9 +169,9 @@ def _note_end_before(task: Task, end: TaskObservation) -> None:
     """It ended without our doing. A failure of its own is not our cancel, so the request is taken back."""
     state = classify(end.exit_text or "").state
     if state is State.FAILED and not was_stopped(end.exit_text or ""):
-        _note(task, cancel_requested_at=None, cancel_error="", cancel_note=ENDED_BY_ITSELF)
+        note(task, cancel_requested_at=None, cancel_error="", cancel_note=ENDED_BY_ITSELF)
     else:
-        _note(task, cancel_error="", cancel_note=TOO_LATE if state is State.COMPLETED else ENDED_BY_ITSELF)
+        note(task, cancel_error="", cancel_note=TOO_LATE if state is State.COMPLETED else ENDED_BY_ITSELF)
 
 
 def _words(error: SourceRefused, task: Task) -> str:
@@ -209,13 +183,3 @@ def _words(error: SourceRefused, task: Task) -> str:
         )
         return f"The source refused: the token {task.source.token_id} lacks{where}."
     return f"The source refused: {error}"
-
-
-@transaction.atomic
-def _note(task: Task, **changes: object) -> None:
-    if Task.objects.filter(pk=task.pk).update(**changes):
-        _announce(task)
-
-
-def _announce(task: Task) -> None:
-    TaskEvent.objects.create(task_id=task.pk, source_id=task.source_id, kind=TaskEvent.Kind.STATE)

@@ -2,7 +2,7 @@
 
 from tasks_app.models import Submission
 from tasks_app.models.machine import CALLING
-from tasks_app.services.cancellation import ask_to_stop
+from tasks_app.services.cancel_wishes import ask_to_stop
 
 
 def stop_overdue() -> None:

@@ -19,7 +19,7 @@ from tasks_app.models import Machine, Stage, Submission
 from tasks_app.models.machine import CALLING
 from tasks_app.queue import Job, enqueue
 from tasks_app.services import comparison, overdue
-from tasks_app.services.cancellation import ask_to_stop
+from tasks_app.services.cancel_wishes import ask_to_stop
 from tasks_app.services.clone_queue import start_due
 from tasks_app.services.leftovers import describe_leftovers
 from tasks_app.services.machine_ends import cancel, fail, leave, make_ready
