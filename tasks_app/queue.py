@@ -26,6 +26,7 @@ class Job(StrEnum):
     DISPATCH = "tasks_app.jobs.dispatch"
     GENERATE = "tasks_app.jobs.generate"
     COPY_RESULT = "tasks_app.jobs.copy_result"
+    CLEAN_UP_RESULTS = "tasks_app.jobs.clean_up_results"
     PICK_UP = "tasks_app.jobs.pick_up"
     TIDY = "tasks_app.jobs.tidy"
     PUMP = "tasks_app.jobs.pump"
@@ -48,6 +49,14 @@ _SCHEDULES: dict[Job, tuple[str, int]] = {
     Job.RUN_LEASES: (Schedule.MINUTES, 10),
     Job.CHECK_MACHINES: (Schedule.MINUTES, 1),
     Job.SEND_MAILS: (Schedule.MINUTES, 10),
+    Job.CLEAN_UP_RESULTS: (Schedule.MINUTES, 60),
+}
+
+# Jobs that may take longer than the rest, in seconds. Such a job calls `stay_busy` while it lives. The broker hands
+# its message out again meanwhile, which a second run must survive.
+_TIMEOUTS: dict[Job, int] = {
+    Job.COPY_RESULT: 2400,  # a download (sources.download.MAX_SECONDS) and bringing it to a bucket
+    Job.CLEAN_UP_RESULTS: 600,
 }
 
 
@@ -57,7 +66,8 @@ def enqueue(job: Job, *args: int | str) -> None:
     `save=False`: results are rows of ours, and django-q2 rereads all saved successes at each save (measured).
     """
     cluster = WATCH_CLUSTER if job is Job.WATCH else MAIN_CLUSTER
-    async_task(job.value, *args, cluster=cluster, save=False)
+    options = {"timeout": _TIMEOUTS[job]} if job in _TIMEOUTS else {}
+    async_task(job.value, *args, cluster=cluster, save=False, **options)
 
 
 def ensure_schedules() -> None:
@@ -70,9 +80,13 @@ def ensure_schedules() -> None:
                 "schedule_type": kind,
                 "minutes": minutes,
                 "repeats": -1,
-                "kwargs": "q_options={'save': False}",
+                "kwargs": f"q_options={_schedule_options(job)!r}",
             },
         )
+
+
+def _schedule_options(job: Job) -> dict[str, bool | int]:
+    return {"save": False} | ({"timeout": _TIMEOUTS[job]} if job in _TIMEOUTS else {})
 
 
 def send_ping(cluster: str) -> str:
@@ -115,6 +129,12 @@ def _mark(**_: Any) -> None:
 
 def _unmark(**_: Any) -> None:
     _mark_file().unlink(missing_ok=True)
+
+
+def stay_busy() -> None:
+    """Renew the mark of the job under way, for those that may take longer than the usual limit."""
+    if _mark_file().exists():
+        _mark()
 
 
 def _mark_file() -> Path:
