@@ -1,4 +1,4 @@
-"""The app: wires signals of sign-in to the audit trail and keeps workers from outliving their parent."""
+"""The app: wires sign-in to the audit trail, guards it by triggers, and keeps workers from outliving their parent."""
 
 import ctypes
 import os
@@ -6,6 +6,7 @@ import signal
 import sys
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -19,6 +20,10 @@ class TasksAppConfig(AppConfig):
     def ready(self) -> None:
         """Connect receivers and checks; in a worker cluster make every forked process die with its parent."""
         from tasks_app import checks, signin  # noqa: F401
+        from tasks_app.models import triggers
+
+        # After every migration and not in one: rebuilding a table on SQLite drops its triggers.
+        post_migrate.connect(triggers.install_after_migrate, sender=self)
 
         if "qcluster" in sys.argv and sys.platform == "linux":
             # django-q2's children survive a killed main process and go on working beside its replacement.

@@ -62,4 +62,9 @@ class Action(StrEnum):
     TOKEN_ADD = "token.add"  # noqa: S105
     TOKEN_REVOKE = "token.revoke"  # noqa: S105
     TOKEN_REFUSED = "token.refused"  # noqa: S105
+    AUDIT_PURGE = "audit.purge"
+    AUDIT_EXPORT = "audit.export"
+    AUDIT_VERIFY = "audit.verify"
+    TASKS_EXPORT = "tasks.export"
+    TASKS_PURGE = "tasks.purge"
     DENIED = "permission.denied"

@@ -1,7 +1,7 @@
 """Tables, constraints and querysets. No network, no decisions."""
 
 from tasks_app.models.access import Grant, Role, SetupToken
-from tasks_app.models.audit import AuditEntry
+from tasks_app.models.audit import AuditEntry, AuditHead, AuditMark
 from tasks_app.models.catalog import CatalogItem
 from tasks_app.models.event import TaskEvent
 from tasks_app.models.generation import ApiToken, Asset, Generation, Upload, WebhookCall
@@ -18,6 +18,8 @@ __all__ = [
     "ApiToken",
     "Asset",
     "AuditEntry",
+    "AuditHead",
+    "AuditMark",
     "CatalogItem",
     "Generation",
     "Grant",
