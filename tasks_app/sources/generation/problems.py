@@ -56,19 +56,30 @@ WORDS: dict[Kind, Words] = {
     ),
 }
 
+
+def _status(number: int) -> str:
+    """A status as messages name it; the bare number may be a seed, a size or an id."""
+    return rf"^{number}\b|\b(?:http|status|code|error)(?:[ _]code)?\W{{0,3}}{number}\b"
+
+
 # Codes first, messages last, case-insensitively; the first that fits wins.
 _PATTERNS: tuple[tuple[Kind, str], ...] = (
     (
         Kind.CONTENT_POLICY,
-        r"content[_ -]?polic|policy[_ -]?violation|violat\w* (?:\w+ )?polic|moderat|sensitive|nsfw|audio_filtered"
+        r"content[_ -]?polic|policy[_ -]?violation|violat\w* (?:\w+ )?polic|moderat(?:ion|ed|or)"
+        r"|(?<!case-)(?<!case )sensitive|nsfw|audio_filtered"
         r"|prominent_people|copyright|\bsafety\b|content_filter",
     ),
     (
         Kind.NO_CREDIT,
-        r"insufficient[_ ](?:quota|credits?|funds|balance)|no credit|out of credit|payment required|\b402\b",
+        r"insufficient[_ ](?:quota|credits?|funds|balance)|no credit|out of credit|payment required|"
+        + _status(402),
     ),
-    (Kind.RATE_LIMITED, r"rate[_ -]?limit|too many requests|throttl|queue_full|\b429\b"),
-    (Kind.CREDENTIALS, r"unauthori[sz]ed|invalid[_ ]api[_ ]key|authentication|\b401\b"),
+    (Kind.RATE_LIMITED, r"rate[_ -]?limit|too many requests|throttl|queue_full|" + _status(429)),
+    (
+        Kind.CREDENTIALS,
+        r"unauthori[sz]ed|invalid[_ ]api[_ ]key|authentication|\bkey (?:has )?expired|" + _status(401),
+    ),
     (Kind.TIMED_OUT, r"timed?[_ -]?out|deadline|\bexpired\b|\baborted\b"),
     (
         Kind.INVALID_REQUEST,
@@ -95,3 +106,14 @@ def classify(code: str = "", message: str = "", *, status: int | None = None) ->
         422: Kind.INVALID_REQUEST,
     }
     return by_status.get(status or 0, Kind.PROVIDER)
+
+
+# The same order would be refused again, whatever a wrapper around the provider says.
+_HOPELESS = frozenset({Kind.CONTENT_POLICY, Kind.NO_CREDIT, Kind.INVALID_REQUEST, Kind.CREDENTIALS})
+
+
+def is_retryable(kind: Kind, said: object = None) -> bool | None:
+    """Whether the same order may go well the next time; `said` is the remote's own word, None when it has none."""
+    if kind in _HOPELESS:
+        return False
+    return said if isinstance(said, bool) else None
