@@ -79,7 +79,8 @@ class _Adapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> HTTPConnectionPool:
-        return self.poolmanager.connection_from_url(request.url or "")
+        pool: HTTPConnectionPool = self.poolmanager.connection_from_url(request.url or "")
+        return pool
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Nothing to do: the context is complete."""

@@ -2,7 +2,7 @@
 
 import json as jsonlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,25 +17,34 @@ from tasks_app.sources.errors import (
     SourceUnavailable,
 )
 from tasks_app.sources.generation.base import GenerationConnection
+from tasks_app.sources.generation.problems import Kind, classify
+from tasks_app.sources.generation.values import strip_traceback
 from tasks_app.sources.http import Answer, HttpClient
 
 MAX_WORDS = 2000
 """Characters of a remote's message that are kept for people."""
+MIN_SECRET = 8
+"""A shorter key is no secret, and may be a word of the answer."""
 LONGEST_WAIT_SECONDS = 300.0
 """A longer Retry-After is asked again after this."""
 
+_TITLE = re.compile(r"<(?:title|h1)[^>]{0,100}>([^<]{1,200})<", re.IGNORECASE)
 _RESETS_IN = re.compile(r"resets? in ~?(\d+(?:\.\d+)?)\s*s", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete answer. `data` is the parsed JSON, None when the body is empty or none; `is_json` says which."""
+    """A complete answer. `data` is the parsed JSON, None when the body is empty or none; `is_json` says which.
+
+    `clock_skew_seconds`: by how much the remote's clock is ahead of ours, as far as its answer tells.
+    """
 
     status: int
     headers: Mapping[str, str]
     data: Any
     is_json: bool
     body: bytes
+    clock_skew_seconds: float = 0.0
 
     @property
     def is_success(self) -> bool:
@@ -63,8 +72,11 @@ class Reply:
 
     @property
     def words(self) -> str:
-        """The remote's message, wherever the dialects put it; else the start of the body. Never a traceback."""
-        return message_of(self.data) or self.body[:MAX_WORDS].decode("utf-8", "replace").strip()
+        """The remote's message, wherever the dialects put it; else the start of the body. Never a server's stack."""
+        text = message_of(self.data)
+        if not text and not isinstance(self.data, dict | list):
+            text = _text_of_body(self.body)
+        return strip_traceback(text)[:MAX_WORDS]
 
     @property
     def code(self) -> str:
@@ -78,19 +90,59 @@ class Reply:
         return self.headers.get("x-fal-error-type", "")[:100]
 
 
-def message_of(data: Any) -> str:
+def message_of(data: Any, depth: int = 6) -> str:
     """The message in an error body of any of the dialects; "" when there is none."""
     if isinstance(data, str):
         return data.strip()[:MAX_WORDS]
-    if isinstance(data, list):
-        return "; ".join(filter(None, (message_of(item) for item in data[:5])))[:MAX_WORDS]
-    if isinstance(data, dict):
+    if isinstance(data, list) and depth:
+        return "; ".join(filter(None, (message_of(item, depth - 1) for item in data[:5])))[:MAX_WORDS]
+    if isinstance(data, dict) and depth:
         for name in ("message", "detail", "error", "msg", "title", "error_message"):
-            if name in data and (text := message_of(data[name])):
+            if name in data and (text := message_of(data[name], depth - 1)):
                 where = data.get("loc")
                 field = where[-1] if isinstance(where, list) and where else ""
-                return f"{field}: {text}" if field else text
+                details = _details_of(data)
+                return f"{field}: {text}" if field else f"{text} ({details})" if details else text
     return ""
+
+
+def _details_of(data: dict[str, Any]) -> str:
+    """What a validation error says about each field, beside its message."""
+    details = data.get("details")
+    named = (
+        [item for item in details if isinstance(item, dict) and "loc" in item]
+        if isinstance(details, list)
+        else []
+    )
+    return message_of(named, 2)
+
+
+def fields_of(data: Any) -> dict[str, str]:
+    """The fields that a validation error names, with what is wrong; empty when it names none."""
+    places = [data, data.get("error")] if isinstance(data, dict) else []
+    fields: dict[str, str] = {}
+    for place in places:
+        for name in ("details", "detail"):
+            details = place.get(name) if isinstance(place, dict) else None
+            if isinstance(details, dict):
+                fields |= {
+                    str(key)[:60]: text[:300] for key, text in details.items() if isinstance(text, str)
+                }
+            for item in details[:20] if isinstance(details, list) else ():
+                where = item.get("loc") if isinstance(item, dict) else None
+                names = [step for step in where if step != "body"] if isinstance(where, list) else []
+                if names and isinstance(item.get("msg"), str):
+                    fields[str(names[0])[:60]] = item["msg"][:300]
+    return dict(list(fields.items())[:20])
+
+
+def _text_of_body(body: bytes) -> str:
+    """The start of a body that is no JSON; of a page only its title."""
+    text = body[:MAX_WORDS].decode("utf-8", "replace").strip()
+    if text.startswith("<"):
+        title = _TITLE.search(text)
+        return " ".join(title[1].split()) if title else ""
+    return "" if text.startswith(("{", "[")) else text
 
 
 class JsonCaller:
@@ -108,6 +160,11 @@ class JsonCaller:
         self._base = parts.path.rstrip("/")
         self.latency_seconds: float | None = None
         self.key_headers = dict(headers or {})
+        self._secrets = [
+            secret.encode()
+            for secret in (connection.key, connection.webhook_secret)
+            if len(secret) >= MIN_SECRET
+        ]
         self._client = HttpClient(
             (self.origin,),
             trust=connection.trust,
@@ -137,7 +194,7 @@ class JsonCaller:
             method, self._base + path, params=params, json=json, data=data, files=files, headers=headers
         )
         self.latency_seconds = answer.elapsed_seconds
-        return _reply(answer)
+        return _reply(answer, self._secrets)
 
     def ask(self, method: str, path: str, **options: Any) -> Reply:
         """`call`, and anything but a JSON success raises. For reads, and for cancels that may be repeated."""
@@ -160,7 +217,7 @@ def taken(reply: Reply) -> Reply:
             raise OutcomeUnknown("The order was taken, but the answer is not JSON.", kind="garbage")
         return reply
     is_busy = reply.status == 429 or (reply.status == 503 and reply.retry_after_seconds is not None)
-    if reply.status >= 500 and not is_busy:
+    if (reply.status >= 500 and not is_busy) or reply.status == 408:
         raise OutcomeUnknown(
             f"The source answered {reply.status} to the order: {reply.words[:300]}",
             kind="server_error",
@@ -189,14 +246,19 @@ def refusal(reply: Reply) -> SourceError:
             status=status,
             retry_after=reply.retry_after_seconds,
         )
-    if status >= 500:
+    if status >= 500 or status in (408, 425):
         return SourceUnavailable(
             f"The source answered {status}: {words[:300]}",
             kind="server_error",
             status=status,
             retry_after=reply.retry_after_seconds,
         )
-    return SourceRefused(words or f"The source answered {status}.", kind="invalid_request", status=status)
+    kind = Kind.INVALID_REQUEST
+    if classify(reply.code, words) is Kind.CONTENT_POLICY:
+        kind = Kind.CONTENT_POLICY
+    return SourceRefused(
+        words or f"The source answered {status}.", kind=kind, status=status, fields=fields_of(reply.data)
+    )
 
 
 def _is_about_content(reply: Reply) -> bool:
@@ -205,14 +267,17 @@ def _is_about_content(reply: Reply) -> bool:
     return any(word in text for word in ("content_policy", "content policy", "moderat", "content_filtered"))
 
 
-def _reply(answer: Answer) -> Reply:
-    data, is_json = None, False
-    if answer.body:
+def _reply(answer: Answer, secrets: Collection[bytes] = ()) -> Reply:
+    """A server that repeats our key, in an error message or an echo of the order, does not get it shown or stored."""
+    data, is_json, body = None, False, answer.body
+    for secret in secrets:
+        body = body.replace(secret, b"***")
+    if body:
         try:
-            data, is_json = jsonlib.loads(answer.body), True
+            data, is_json = jsonlib.loads(body), True
         except (ValueError, RecursionError):
             is_json = False
-    return Reply(answer.status, answer.headers, data, is_json, answer.body)
+    return Reply(answer.status, answer.headers, data, is_json, body, answer.clock_skew_seconds or 0.0)
 
 
 def _number(text: str | None) -> float | None:
