@@ -395,11 +395,10 @@ def test_the_key_never_travels_to_another_origin(play: Play, status: int):
     _, handle = play.submitted()
     with Remote(lambda _seen: Say(200, {})) as other:
         play.remote.fault(Say(status, None, {"Location": other.url + "/steal"}))
-        for ask in (
-            lambda: play.source.fetch(handle),
-            lambda: play.source.submit(play.kit.order()),
-            lambda: play.source.cancel(handle),
-        ):
+        calls = [lambda: play.source.fetch(handle), lambda: play.source.submit(play.kit.order())]
+        if play.source.capabilities.cancel_queued:
+            calls.append(lambda: play.source.cancel(handle))
+        for ask in calls:
             with pytest.raises(SourceError) as caught:
                 ask()
             assert_keeps_secrets(caught.value)
