@@ -20,10 +20,11 @@ class TasksAppConfig(AppConfig):
     def ready(self) -> None:
         """Connect receivers and checks; in a worker cluster make every forked process die with its parent."""
         from tasks_app import checks, signin  # noqa: F401
-        from tasks_app.models import triggers
+        from tasks_app.models import search_sql, triggers
 
         # After every migration and not in one: rebuilding a table on SQLite drops its triggers.
         post_migrate.connect(triggers.install_after_migrate, sender=self)
+        post_migrate.connect(search_sql.install_after_migrate, sender=self)
 
         if "qcluster" in sys.argv and sys.platform == "linux":
             # django-q2's children survive a killed main process and go on working beside its replacement.

@@ -5,6 +5,14 @@ from tasks_app.models.audit import AuditEntry, AuditHead, AuditMark
 from tasks_app.models.catalog import CatalogItem
 from tasks_app.models.event import TaskEvent
 from tasks_app.models.generation import ApiToken, Asset, Generation, Upload, WebhookCall
+from tasks_app.models.history import (
+    HistoryGap,
+    KnownIdentity,
+    RetentionPeriod,
+    SavedView,
+    TaskTally,
+    TaskText,
+)
 from tasks_app.models.log import LogChunk, LogLine, TaskLog
 from tasks_app.models.machine import Machine, Stage
 from tasks_app.models.order import Order
@@ -24,6 +32,8 @@ __all__ = [
     "Generation",
     "Grant",
     "Guest",
+    "HistoryGap",
+    "KnownIdentity",
     "LogChunk",
     "LogLine",
     "Machine",
@@ -31,7 +41,9 @@ __all__ = [
     "Notice",
     "Order",
     "Profile",
+    "RetentionPeriod",
     "Role",
+    "SavedView",
     "SetupToken",
     "Source",
     "Stage",
@@ -39,6 +51,8 @@ __all__ = [
     "Task",
     "TaskEvent",
     "TaskLog",
+    "TaskTally",
+    "TaskText",
     "Team",
     "TimeLimit",
     "Upload",

@@ -165,6 +165,8 @@ class Task(models.Model):
     acknowledged_note = models.TextField(blank=True)
 
     search_text = models.TextField(blank=True)  # lower case: sentence, UPID, names, user, error
+    is_indexed = models.BooleanField(default=False)  # TaskText says what the row and its log say
+    person = models.CharField(max_length=200, blank=True)  # who really did it, as far as that is known
 
     objects = TaskQuerySet.as_manager()
 
@@ -196,13 +198,19 @@ class Task(models.Model):
                 name="task_unacknowledged",
                 condition=Q(state__in=["failed", "lost"], acknowledged_at__isnull=True),
             ),
-            # the job that picks up cancels which nobody finished
+            # what one person did
+            models.Index(
+                fields=["person", "-started_at", "-id"], name="task_person_newest", condition=~Q(person="")
+            ),
+            # the job that fills the text index
+            models.Index(fields=["id"], name="task_unindexed", condition=Q(is_indexed=False)),
             # the poller's look at what somebody has open
             models.Index(
                 fields=["source", "watched_until"],
                 name="task_watched",
                 condition=Q(watched_until__isnull=False),
             ),
+            # the job that picks up cancels which nobody finished
             models.Index(
                 fields=["cancel_requested_at"],
                 name="task_cancel_waiting",
