@@ -8,6 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
+from tasks_app.api import errors as api_errors
 from tasks_app.audit.actions import Action
 from tasks_app.audit.context import Origin, set_origin
 from tasks_app.audit.recorder import record
@@ -59,7 +60,8 @@ class RefusalMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
+        response = self.get_response(request)
+        return _for_programs(response) if _is_api(request) else response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not isinstance(error, Refused):
@@ -72,8 +74,26 @@ class RefusalMiddleware:
                 result=AuditEntry.Result.REFUSED,
                 reason=str(error),
             )
+        if _is_api(request):
+            return api_errors.answer(api_errors.of_refusal(error))
         if request.headers.get("Accept", "").startswith("application/json"):
             return JsonResponse({"error": {"message": str(error)}}, status=error.status)
         context = {"message": str(error), "privilege": error if isinstance(error, PrivilegeMissing) else None}
         template = "shared/_refused.html" if getattr(request, "htmx", False) else "shared/refused.html"
         return render(request, template, context, status=error.status)
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path.startswith("/api/")
+
+
+def _for_programs(response: HttpResponse) -> HttpResponse:
+    """What the API answers is nobody else's, so nothing keeps it; a page that says no becomes JSON."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    if response.status_code < 400 or response.headers.get("Content-Type", "").startswith("application/json"):
+        return response
+    instead = api_errors.answer(api_errors.of_status(response.status_code))
+    for name in ("Allow", "Retry-After", "Cache-Control"):
+        if name in response.headers:
+            instead[name] = response.headers[name]
+    return instead

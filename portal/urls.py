@@ -9,6 +9,9 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView, TemplateView
 
+from tasks_app.api.application import api
+from tasks_app.api.docs import api_docs
+
 _closed = TemplateView.as_view(template_name="account/signup_closed.html", http_method_names=["get"])
 
 
@@ -30,5 +33,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^account/(?:password/reset|email|confirm-email|login/code)/", _closed),
     path("account/", include("allauth.account.urls")),
     path("account/2fa/", include("allauth.mfa.urls")),
+    path("api/v1/docs", api_docs, name="api-docs"),
+    path("api/v1/", api.urls),
     path("", include("tasks_app.urls")),
 ]

@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 
 from tasks_app.views import (
+    api_tokens,
     approvals,
     dashboard,
     guests,
@@ -93,6 +94,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("inbox/read", inbox.read_all, name="inbox-read-all"),
     path("inbox/<int:notice_id>/read", inbox.read, name="inbox-read"),
     path("profile/", profile.profile, name="profile"),
+    path("profile/tokens/add", api_tokens.add, name="api-token-add"),
+    path("profile/tokens/<int:token_id>/revoke", api_tokens.revoke, name="api-token-revoke"),
     path("limits/", limits.limits, name="limits"),
     # people
     path("people/", people.people, name="people"),

@@ -1,4 +1,4 @@
-"""A person's own profile: SSH keys for the machines they order, and the ways to password and second factor."""
+"""A person's own profile: SSH keys for machines, API tokens, and the ways to password and second factor."""
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -11,6 +11,7 @@ from tasks_app.forms.profile import ProfileForm
 from tasks_app.forms.refusals import show_refusal
 from tasks_app.models import Profile, Team
 from tasks_app.services.profiles import save_profile
+from tasks_app.views.api_tokens import tokens_of
 from tasks_app.views.requests import UserRequest, sent
 
 
@@ -28,5 +29,5 @@ def profile(request: UserRequest) -> HttpResponse:
             messages.success(request, "Saved.")
             return redirect("portal:profile")
     teams = Team.objects.of(request.user).select_related("group")
-    context = {"form": form, "teams": teams}
+    context = {"form": form, "teams": teams} | tokens_of(request.user)
     return render(request, "profile/profile.html", context, status=422 if form.errors else 200)

@@ -1,0 +1,5 @@
+"""Ordering machines and cloning guests."""
+
+from ninja import Router
+
+router = Router(tags=["Submit"])

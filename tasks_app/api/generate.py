@@ -1,0 +1,5 @@
+"""Submitting videos, images and workflows."""
+
+from ninja import Router
+
+router = Router(tags=["Submit"])
