@@ -10,6 +10,7 @@ from tasks_app.services import (
     notices,
     pipeline,
     removal,
+    results,
     submissions,
 )
 
@@ -73,3 +74,13 @@ def check_machines() -> None:
 def send_mails() -> None:
     """Mail the notices that are not mailed yet (after each notice; ten-minute schedule for what failed)."""
     notices.send_mails()
+
+
+def copy_result(asset_pk: int) -> None:
+    """Copy one result of a generation task into the media storage."""
+    results.copy_asset(asset_pk)
+
+
+def clean_up_results() -> None:
+    """Remove results, uploads and logs past their retention (hourly schedule, and when an admin asks)."""
+    results.clean_up()

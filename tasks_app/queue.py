@@ -52,6 +52,9 @@ _SCHEDULES: dict[Job, tuple[str, int]] = {
     Job.CLEAN_UP_RESULTS: (Schedule.MINUTES, 60),
 }
 
+COPIES_AT_ONCE = max(1, settings.WORKERS - 1)
+"""Results that are copied at the same time: one worker stays free for cancels, where there is more than one."""
+
 # Jobs that may take longer than the rest, in seconds. Such a job calls `stay_busy` while it lives. The broker hands
 # its message out again meanwhile, which a second run must survive.
 _TIMEOUTS: dict[Job, int] = {

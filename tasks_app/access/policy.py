@@ -38,6 +38,7 @@ class Verb(StrEnum):
     MANAGE_TEAM = "change the quota"
     SET_UP_TEAM = "set up teams"
     SET_LIMITS = "change time limits"
+    CLEAN_UP = "clean up results"
     GENERATE = "make videos and images"
     USE_RESULT = "keep or remove results"
     SEE_ITEM = "read the settings of catalogue items"
@@ -84,6 +85,7 @@ _PORTAL_ADMIN = frozenset(
         Verb.MANAGE_TEAM,
         Verb.SET_UP_TEAM,
         Verb.SET_LIMITS,
+        Verb.CLEAN_UP,
     }
 )
 WHOLE_PORTAL: dict[str, frozenset[Verb]] = {

@@ -67,4 +67,8 @@ class Action(StrEnum):
     AUDIT_VERIFY = "audit.verify"
     TASKS_EXPORT = "tasks.export"
     TASKS_PURGE = "tasks.purge"
+    RESULT_DOWNLOAD = "result.download"
+    RESULT_KEEP = "result.keep"
+    RESULT_RELEASE = "result.release"
+    RESULT_CLEAN_UP = "result.clean_up"
     DENIED = "permission.denied"

@@ -195,14 +195,17 @@ class Upload(models.Model):
 
 
 class AssetQuerySet(models.QuerySet["Asset"]):
-    def due(self, at: datetime) -> Self:
-        """Waiting to be copied, due, and in nobody's hands; a paused source is asked for nothing."""
+    def unclaimed(self, at: datetime) -> Self:
+        """Waiting to be copied, due, and in nobody's hands: conditions on the row alone, so that it can be claimed."""
         return self.filter(
             Q(lease_until__isnull=True) | Q(lease_until__lt=at),
             state=Asset.State.WAITING,
             next_attempt_at__lte=at,
-            generation__task__source__paused_at__isnull=True,
         )
+
+    def due(self, at: datetime) -> Self:
+        """What may be claimed: a paused source is asked for nothing."""
+        return self.unclaimed(at).filter(generation__task__source__paused_at__isnull=True)
 
     def under_way(self, at: datetime) -> Self:
         """Being copied at this moment."""

@@ -41,6 +41,7 @@ WHOLE_PORTAL: dict[Role, set[Verb]] = {
         Verb.MANAGE_TEAM,
         Verb.SET_UP_TEAM,
         Verb.SET_LIMITS,
+        Verb.CLEAN_UP,
     },
 }
 
