@@ -138,6 +138,10 @@ TASK_RETENTION_HOURS = env.number("PORTAL_TASK_RETENTION_HOURS", 24, low=1, high
 RESULT_MAX_MB = env.number("PORTAL_RESULT_MAX_MB", 2048, low=1, high=1_000_000)
 UPLOAD_MAX_MB = env.number("PORTAL_UPLOAD_MAX_MB", 20, low=1, high=1000)
 
+# Where the end of the audit chain is written down outside the database; better on another disk or host.
+AUDIT_ANCHOR_FILE = Path(env.text("PORTAL_AUDIT_ANCHOR_FILE") or DATA_DIR / "audit-anchors.jsonl")
+AUDIT_ANCHOR_URL = env.url("PORTAL_AUDIT_ANCHOR_URL", "", {"https"})
+
 JOB_TIMEOUT_SECONDS = 60
 _queue = {
     "timeout": JOB_TIMEOUT_SECONDS,

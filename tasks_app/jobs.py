@@ -1,10 +1,15 @@
 """The jobs django-q2 runs. Each is a lookup and one call; running one twice is harmless."""
 
+from tasks_app.audit import anchors
 from tasks_app.polling import retention
 from tasks_app.polling import watch as watching
 from tasks_app.services import (
     addresses,
+    audit_trail,
     cancellation,
+    generation_cancellation,
+    generation_delivery,
+    generation_queue,
     inventory_watch,
     leases,
     notices,
@@ -39,11 +44,23 @@ def cancel(task_pk: int) -> None:
     cancellation.deliver_cancel(task_pk)
 
 
+def dispatch() -> None:
+    """Send videos and images that wait, where there is room (after each order; every 3 s while any is due)."""
+    generation_queue.dispatch()
+
+
+def generate(task_pk: int) -> None:
+    """Bring one of them to its provider, or find out what came of a call that lost its answer."""
+    generation_delivery.deliver_generation(task_pk)
+
+
 def pick_up() -> None:
     """Enqueue again what stands in rows without progress (one-minute schedule, and at start-up)."""
     submissions.pick_up_submissions()
     cancellation.pick_up_cancels()
     removal.continue_removals()
+    generation_cancellation.cancel_overdue()
+    generation_queue.dispatch()
 
 
 def pump() -> None:
@@ -84,3 +101,13 @@ def copy_result(asset_pk: int) -> None:
 def clean_up_results() -> None:
     """Remove results, uploads and logs past their retention (hourly schedule, and when an admin asks)."""
     results.clean_up()
+
+
+def anchor_audit() -> None:
+    """Write the end of the audit chain down outside the database (ten-minute schedule)."""
+    anchors.write_anchor()
+
+
+def verify_audit() -> None:
+    """Walk the audit chain once a day; the page tells the verdict."""
+    audit_trail.verify_trail()

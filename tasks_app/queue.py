@@ -33,6 +33,8 @@ class Job(StrEnum):
     LOOK_FOR_ADDRESSES = "tasks_app.jobs.look_for_addresses"
     RUN_LEASES = "tasks_app.jobs.run_leases"
     CHECK_MACHINES = "tasks_app.jobs.check_machines"
+    ANCHOR_AUDIT = "tasks_app.jobs.anchor_audit"
+    VERIFY_AUDIT = "tasks_app.jobs.verify_audit"
     SEND_MAILS = "tasks_app.jobs.send_mails"
 
 
@@ -48,6 +50,8 @@ _SCHEDULES: dict[Job, tuple[str, int]] = {
     Job.TIDY: (Schedule.MINUTES, 10),
     Job.RUN_LEASES: (Schedule.MINUTES, 10),
     Job.CHECK_MACHINES: (Schedule.MINUTES, 1),
+    Job.ANCHOR_AUDIT: (Schedule.MINUTES, 10),
+    Job.VERIFY_AUDIT: (Schedule.MINUTES, 24 * 60),
     Job.SEND_MAILS: (Schedule.MINUTES, 10),
     Job.CLEAN_UP_RESULTS: (Schedule.MINUTES, 60),
 }
@@ -60,6 +64,7 @@ COPIES_AT_ONCE = max(1, settings.WORKERS - 1)
 _TIMEOUTS: dict[Job, int] = {
     Job.COPY_RESULT: 2400,  # a download (sources.download.MAX_SECONDS) and bringing it to a bucket
     Job.CLEAN_UP_RESULTS: 600,
+    Job.VERIFY_AUDIT: 1800,  # 25 s for a million entries
 }
 
 

@@ -71,4 +71,6 @@ class Action(StrEnum):
     RESULT_KEEP = "result.keep"
     RESULT_RELEASE = "result.release"
     RESULT_CLEAN_UP = "result.clean_up"
+    GENERATION_SUBMIT = "generation.submit"
+    GENERATION_RETRY = "generation.retry"
     DENIED = "permission.denied"
