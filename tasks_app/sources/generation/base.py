@@ -112,7 +112,7 @@ class Order:
     """What to make. `parameters` are validated against the offer; `uploads` by parameter name.
 
     `own_id` is a UUID of ours, `idempotency_key` constant over repeats; `webhook_url` is "" when there is none.
-    `asked_at` is when it was first sent (Generation.called_at), for `find`.
+    `asked_at` is when it was last sent (Generation.called_at), for `find`; a person's wish may be far older.
     """
 
     offer: str
