@@ -1,7 +1,7 @@
 """The only door to django-q2. A *job* is what our own workers run; it takes numbers and words, never objects."""
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,11 @@ def ensure_schedules() -> None:
                 "kwargs": f"q_options={_schedule_options(job)!r}",
             },
         )
+
+
+def next_run_at(job: Job) -> datetime | None:
+    """When the clock starts `job` next; None before the first start of the portal."""
+    return Schedule.objects.filter(name=job.name.lower()).values_list("next_run", flat=True).first()
 
 
 def _schedule_options(job: Job) -> dict[str, bool | int]:

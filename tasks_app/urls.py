@@ -19,6 +19,7 @@ from tasks_app.views import (
     orders_new,
     people,
     profile,
+    results,
     setup,
     sources,
     task,
@@ -39,6 +40,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("tasks/<int:task_id>/actions", task.actions, name="task-actions"),
     path("tasks/<int:task_id>/cancel", task.cancel, name="task-cancel"),
     path("tasks/<int:task_id>/acknowledge", task.acknowledge, name="task-acknowledge"),
+    path("tasks/<int:task_id>/keep", results.keep, name="task-keep"),
+    path("tasks/<int:task_id>/release", results.release, name="task-release"),
+    path("results/<int:asset_id>/<str:name>", results.result_file, name="result-file"),
+    path("results/retention/", results.retention, name="results-retention"),
     path("look", looks.look, name="look"),
     path("healthz", health.healthz, name="healthz"),
     # connecting a source, and sources

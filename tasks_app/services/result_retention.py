@@ -17,6 +17,7 @@ from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q, Sum
 from django.utils.timezone import is_naive, now
 
+from tasks_app import queue
 from tasks_app.access.policy import Verb, require
 from tasks_app.audit.actions import Action
 from tasks_app.audit.recorder import record
@@ -104,6 +105,11 @@ def preview_clean_up(at: datetime | None = None) -> Preview:
         kept_tasks=kept_tasks,
         kept_bytes=kept_bytes,
     )
+
+
+def next_run_at() -> datetime | None:
+    """When the next clean-up starts by itself."""
+    return queue.next_run_at(Job.CLEAN_UP_RESULTS)
 
 
 @transaction.atomic

@@ -56,6 +56,7 @@ _MORE: tuple[Entry, ...] = (
     ("teams", "Teams", "users-round", _holds(Verb.SEE_TEAM)),
     ("people", "People", "users", _holds(Verb.MANAGE_PEOPLE)),
     ("limits", "Time limits", "hourglass", _holds(Verb.SET_LIMITS)),
+    ("results-retention", "Result retention", "archive", _holds(Verb.CLEAN_UP)),
 )
 
 

@@ -87,7 +87,7 @@ def test_the_bar_shows_what_one_may_open(client: Client) -> None:
     assert sections(client, viewer) == ["Dashboard", "Tasks", "Machines", "Guests", "Sources"]
     everything = [
         "Dashboard", "Tasks", "Catalogue", "Machines", "Approvals", "Guests",
-        "Sources", "Catalogue items", "Teams", "People", "Time limits",
+        "Sources", "Catalogue items", "Teams", "People", "Time limits", "Result retention",
     ]  # fmt: skip
     assert sections(client, make_superuser()) == everything
     assert sections(client, make_user(Role.ADMIN)) == everything
