@@ -21,6 +21,7 @@ from tasks_app.errors import PrivilegeMissing, SourcePaused, TaskAlreadyFinished
 from tasks_app.models import Source, Task
 from tasks_app.progress.outcome import classify, was_stopped
 from tasks_app.queue import Job, enqueue
+from tasks_app.services import generation_cancellation
 from tasks_app.services.cancel_wishes import (
     ENDED_BY_ITSELF,
     TOO_LATE,
@@ -53,8 +54,6 @@ def cancel_task(task: Task, *, actor: User, reason: str = "") -> None:
     Raises NotPermitted, TaskAlreadyFinished, SourcePaused, PrivilegeMissing.
     """
     if task.is_generation:
-        from tasks_app.services import generation_cancellation
-
         generation_cancellation.cancel_generation(task, actor=actor, reason=reason)
         return
     source = Source.objects.get(pk=task.source_id)
@@ -102,8 +101,6 @@ def deliver_cancel(task_pk: int, *, client: ProxmoxSource | None = None) -> None
     """Stop the task on its source, which blocks up to 5 s, and look what it left. Running it twice is harmless."""
     task = Task.objects.select_related("source", "submission").filter(pk=task_pk).first()
     if task is not None and task.is_generation:
-        from tasks_app.services import generation_cancellation
-
         generation_cancellation.deliver_generation_cancel(task)
         return
     if task is None or task.source.paused_at is not None or not claim(task):

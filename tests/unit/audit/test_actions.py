@@ -36,7 +36,16 @@ MEANT = {
     "SOURCE_CHECK": ("source.check", {"tasks_app.services.sources._note"}),
     "SOURCE_SECRET": ("source.secret", {"tasks_app.services.sources.replace_token"}),
     "SOURCE_CERTIFICATE": ("source.certificate", {"tasks_app.services.sources.accept_certificate"}),
-    "TASK_CANCEL": ("task.cancel", {"tasks_app.services.cancellation.cancel_task"}),
+    "TASK_CANCEL": (
+        "task.cancel",
+        {
+            "tasks_app.services.cancellation.cancel_task",
+            "tasks_app.services.generation_cancellation.cancel_generation",
+            "tasks_app.services.generation_cancellation.cancel_overdue",
+        },
+    ),
+    "GENERATION_SUBMIT": ("generation.submit", {"tasks_app.services.generations.submit_generation"}),
+    "GENERATION_RETRY": ("generation.retry", {"tasks_app.services.generations.retry_generation"}),
     "TASK_ACKNOWLEDGE": ("task.acknowledge", {"tasks_app.services.acknowledgements.acknowledge_task"}),
     "TASK_LOG_DOWNLOAD": ("task.log_download", {"tasks_app.views"}),
     "SUBMIT": ("submission.submit", {"tasks_app.services.submissions.submit_guest_action"}),

@@ -8,7 +8,7 @@ from django.utils.timezone import now
 from tasks_app.audit.context import Origin, set_origin
 from tasks_app.errors import NotPermitted, PrivilegeMissing, SourcePaused, TaskAlreadyFinished
 from tasks_app.models import AuditEntry, Role, Task, TaskEvent
-from tasks_app.services import cancellation
+from tasks_app.services import cancel_wishes, cancellation
 from tasks_app.services.cancellation import cancel_obstacle, cancel_task, deliver_cancel, pick_up_cancels
 from tasks_app.services.claims import CLAIM_SECONDS
 from tasks_app.sources.errors import SourceNeedsPerson, SourceRefused, SourceUnavailable
@@ -304,7 +304,7 @@ def test_a_killed_delivery_is_finished_by_another(remote, queued):
 def test_a_delivery_that_renews_its_claim_is_left_alone(remote, queued):
     long_ago = now() - timedelta(seconds=CLAIM_SECONDS + 1)
     task = make_asked(remote, cancel_delivered_at=long_ago)
-    cancellation._renew(task.pk)
+    cancel_wishes.renew(task.pk)
     pick_up_cancels()
     assert queued() == []
 
@@ -313,7 +313,7 @@ def test_a_late_renewal_takes_nothing_back(remote, queued):
     task = make_asked(remote)
     remote.fails["stop_task"] = [SourceUnavailable("pve1 does not answer.", kind="timeout")]
     deliver_cancel(task.pk, client=remote)
-    cancellation._renew(task.pk)
+    cancel_wishes.renew(task.pk)
     pick_up_cancels()
     assert queued() == [("cancel", (task.pk,))]
 
