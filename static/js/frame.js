@@ -124,6 +124,11 @@
       const words = took((today - new Date(part.dataset.since)) / 1000);
       if (part.textContent !== words) part.textContent = words;
     }
+    for (const part of document.querySelectorAll("[data-minutes]")) {
+      const whole = Math.max(0, Math.floor((today - new Date(part.dataset.minutes)) / 60000));
+      const words = whole < 60 ? `${whole} min` : `${Math.floor(whole / 60)} h ${whole % 60} min`;
+      if (part.textContent !== words) part.textContent = words;
+    }
   }
   setInterval(() => { if (!document.hidden) tick(); }, 1000);
 

@@ -5,7 +5,7 @@
   let before = seen();
 
   function moved() {
-    for (const part of ["#task-actions", "#task-side"]) htmx.trigger(part, "task-moved");
+    for (const part of ["#task-actions", "#task-side", "#generation"]) if (document.querySelector(part)) htmx.trigger(part, "task-moved");
   }
   function look() {
     if (seen() === before) return;

@@ -11,7 +11,7 @@ from django.db.models import Count, Exists, IntegerField, OuterRef, QuerySet, Su
 from django.db.models.functions import Coalesce
 
 from tasks_app.access.policy import AS_MEMBER, AS_TEAM_ADMIN, MAY, WHOLE_PORTAL, Verb
-from tasks_app.models import Grant, Notice, Order, Team
+from tasks_app.models import Grant, Notice, Order, Source, Team
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """`verbs`: held on anything at all, by roles and teams. `waiting`: orders that this person may decide about."""
+    """`verbs`: held on anything at all, by roles and teams. `waiting`: orders that this person may decide about.
+
+    `makes`: there is a source at which this person, by a role or a team, may make videos and images.
+    """
 
     verbs: frozenset[Verb] = frozenset()
     has_role: bool = False
     is_member: bool = False
     unread: int = 0
     waiting: int = 0
+    makes: bool = False
 
 
 def overview_of(person: "AbstractBaseUser | AnonymousUser") -> Overview:
@@ -43,15 +47,19 @@ def overview_of(person: "AbstractBaseUser | AnonymousUser") -> Overview:
     orders = Order.objects.filter(decision=Order.Decision.WAITING)
     if Verb.APPROVE not in verbs:
         orders = orders.filter(team__in=Team.objects.led_by(person))
+    workshops = Source.objects.exclude(kind=Source.PROXMOX)
+    if Verb.GENERATE not in verbs:
+        workshops = workshops.filter(teams__in=Team.objects.of(person))
     row = (
         User.objects.filter(pk=person.pk)
         .annotate(
             is_member=Exists(Team.objects.of(person)),
             leads=Exists(Team.objects.led_by(person)),
+            makes=Exists(workshops),
             unread=_count(Notice.objects.filter(user=OuterRef("pk"), read_at__isnull=True), "user"),
             waiting=_count(orders, "decision"),
         )
-        .values("is_member", "leads", "unread", "waiting")
+        .values("is_member", "leads", "unread", "waiting", "makes")
         .get()
     )
     verbs |= AS_MEMBER if row["is_member"] else frozenset()
@@ -62,6 +70,7 @@ def overview_of(person: "AbstractBaseUser | AnonymousUser") -> Overview:
         is_member=row["is_member"],
         unread=row["unread"],
         waiting=row["waiting"],
+        makes=row["makes"],
     )
 
 

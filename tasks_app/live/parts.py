@@ -15,7 +15,7 @@ from tasks_app.live.frames import format_frame
 from tasks_app.live.logs import LogTail
 from tasks_app.live.topics import DASHBOARD, SOURCES, TASKS, task_of, task_topic
 from tasks_app.models import Source, Task, TaskEvent
-from tasks_app.progress.text import progress_text
+from tasks_app.progress.text import generation_text, progress_text
 from tasks_app.states import State
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def _read_tasks(pks: Collection[int]) -> dict[int, Task]:
         "acknowledged_by",
         "submission__actor",
         "submission__machine",
-        "generation__team",
+        "generation__team__group",
     )
     return rows.defer("raw", "tracker_state", "search_text").in_bulk(list(pks))
 
@@ -244,6 +244,8 @@ def _render(template: str, **context: object) -> str:
 
 def _progress(task: Task) -> dict[str, object]:
     """Percent and its words. What a kind usually takes does not move and stays as the page has it."""
+    if task.is_generation:
+        return {"id": task.pk, "percent": task.percent, "text": generation_text(task.percent, task.step)}
     text = progress_text(
         task.percent,
         task.bytes_done,

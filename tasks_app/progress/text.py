@@ -67,3 +67,13 @@ def format_left(seconds: float) -> str:
         return f"~{max(1, minutes)} min left"
     hours, rest = divmod(minutes, 60)
     return f"~{hours} h {rest} min left" if rest and hours < 24 else f"~{hours} h left"
+
+
+def generation_text(percent: float | None, step: str = "") -> str:
+    """`45 % reported by provider · Rendering frames`: the number is the provider's own and no measure of ours."""
+    parts = []
+    if percent is not None:
+        parts.append(f"{int(percent)} % reported by provider")
+    if step := " ".join(step.split()):
+        parts.append(step if len(step) <= _STEP_CHARS else step[: _STEP_CHARS - 1] + "…")
+    return " · ".join(parts)

@@ -40,10 +40,15 @@ def _is_concerned(seen: Overview) -> bool:
     return seen.has_role or seen.is_member
 
 
+def _makes(seen: Overview) -> bool:
+    return seen.makes
+
+
 Entry = tuple[str, str, str, Callable[[Overview], bool]]
 _MAIN: tuple[Entry, ...] = (
     ("dashboard", "Dashboard", "layout-dashboard", _everybody),
     ("tasks", "Tasks", "list-checks", _everybody),
+    ("generate", "Generate", "clapperboard", _makes),
     ("catalogue", "Catalogue", "shopping-bag", _holds(Verb.ORDER, Verb.SEE_ITEM)),
     ("machines", "Machines", "monitor", _is_concerned),
     ("approvals", "Approvals", "stamp", _holds(Verb.APPROVE)),
@@ -51,6 +56,7 @@ _MAIN: tuple[Entry, ...] = (
 )
 # side by side while there is one of them, else in a menu: the bar stays below eight entries
 _MORE: tuple[Entry, ...] = (
+    ("gallery", "Gallery", "images", _makes),
     ("sources", "Sources", "server", _has_role),
     ("items", "Catalogue items", "package", _holds(Verb.SEE_ITEM)),
     ("teams", "Teams", "users-round", _holds(Verb.SEE_TEAM)),

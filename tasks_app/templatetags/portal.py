@@ -12,8 +12,9 @@ from tasks_app.models import Task
 from tasks_app.progress.estimate import format_usual, usual_duration
 from tasks_app.progress.failures import KnownFailure, explain_failure
 from tasks_app.progress.logtext import printable
-from tasks_app.progress.text import progress_text
+from tasks_app.progress.text import generation_text, progress_text
 from tasks_app.states import State
+from tasks_app.templatetags.generation_parts import words_of
 
 register = template.Library()
 
@@ -107,6 +108,8 @@ def one_line(text: str) -> str:
 @register.filter
 def progress_words(task: Task) -> str:
     """The sentence beside the bar; the live stream sends the same."""
+    if task.is_generation:
+        return generation_text(task.percent, task.step)
     return progress_text(
         task.percent,
         task.bytes_done,
@@ -162,8 +165,13 @@ def failure(task: Task) -> KnownFailure | None:
 def error_words(task: Task) -> str:
     """The error of a failed task on one line: the log's telling line, else the exit text.
 
-    A lost one has no such line: the last of its log tells of no error.
+    A lost one has no such line: the last of its log tells of no error. Of a video or image it is what happened in plain
+    words, then the provider's.
     """
+    if task.is_generation:
+        told = one_line(task.error_line or task.exit_text)
+        known = words_of(task.generation.problem_kind)
+        return ": ".join(filter(None, (known.title if known else "", told))) or "No reason was given"
     if task.state == State.LOST:
         return one_line(task.exit_text) or "How it ended is unknown"
     words = one_line(task.error_line) or one_line(task.exit_text)

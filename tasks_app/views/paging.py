@@ -53,6 +53,25 @@ ROW_FIELDS = (
     "acknowledged_at",
     "submission_id",
     "submission__actor_name",
+    *(
+        f"generation__{name}"
+        for name in (
+            "task_id",
+            "actor_name",
+            "team_id",
+            "team__group__name",
+            "called_at",
+            "answered_at",
+            "processing_at",
+            "asked_at",
+            "hold_reason",
+            "queue_position",
+            "message",
+            "quiet_since",
+            "last_sign_at",
+            "problem_kind",
+        )
+    ),
 )
 
 
@@ -136,4 +155,4 @@ def count_capped(tasks: TaskQuerySet) -> int:
 
 def rows_of(tasks: TaskQuerySet) -> TaskQuerySet:
     """`tasks` with what a row shows and no more."""
-    return tasks.select_related("source", "submission").only(*ROW_FIELDS)
+    return tasks.select_related("source", "submission", "generation__team__group").only(*ROW_FIELDS)

@@ -21,6 +21,7 @@ from tasks_app.sources.proxmox import compare_command, find_excess
 from tasks_app.sources.proxmox.authority import check_authority
 from tasks_app.sources.proxmox.permissions import parse_permissions
 from tasks_app.templatetags.admin_parts import functions_of
+from tasks_app.views.generation_sources import source_context
 from tasks_app.views.requests import UserRequest, sent
 from tasks_app.views.wizard_state import Address, by_fingerprint, probe_all
 
@@ -49,6 +50,9 @@ def source(request: UserRequest, source_id: int) -> HttpResponse:
         "can_manage": can_manage,
         "live_after": newest_event_id(),
     }
+    if found.is_generation:
+        context |= source_context(found, can_manage=can_manage)
+        return render(request, "sources/generation.html", context)
     return render(request, "sources/source.html", context)
 
 
@@ -74,7 +78,7 @@ def resume(request: UserRequest, source_id: int) -> HttpResponse:
 @login_required
 def check(request: UserRequest, source_id: int) -> HttpResponse:
     """Ask the source now, inside the request (bounded by the client's time limits)."""
-    found = _find(request, source_id)
+    found = _find_cluster(request, source_id)
     result = service.check_source(found, actor=request.user)
     if result.problem:
         messages.error(request, result.problem)
@@ -86,7 +90,7 @@ def check(request: UserRequest, source_id: int) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @login_required
 def change(request: UserRequest, source_id: int) -> HttpResponse:
-    found = _find_managed(request, source_id)
+    found = _find_managed_cluster(request, source_id)
     form = ChangeSourceForm(sent(request), source=found, initial={"name": found.name, "urls": found.urls})
     if request.method == "POST" and form.is_valid():
         try:
@@ -105,7 +109,7 @@ def change(request: UserRequest, source_id: int) -> HttpResponse:
 @never_cache
 def token(request: UserRequest, source_id: int) -> HttpResponse:
     """Another token. It is stored first and tried afterwards, so that a cluster in trouble can be given one."""
-    found = _find_managed(request, source_id)
+    found = _find_managed_cluster(request, source_id)
     form = TokenForm(sent(request), initial={"token_id": found.token_id})
     if request.method == "POST" and form.is_valid():
         try:
@@ -126,7 +130,7 @@ def certificate(request: UserRequest, source_id: int) -> HttpResponse:
 
     They are looked at again when the form comes back: what is accepted is what was compared and is still shown.
     """
-    found = _find_managed(request, source_id)
+    found = _find_managed_cluster(request, source_id)
     shown = probe_all(found.urls)
     unknown = by_fingerprint(
         address for address in shown if address.fingerprint and not _is_known(found, address)
@@ -178,6 +182,17 @@ def _new_pins(source: Source, shown: list[Address]) -> list[str]:
     silent = any(not address.fingerprint for address in shown)
     pins = [address.fingerprint for address in shown if address.fingerprint]
     return list(dict.fromkeys([*pins, *(source.fingerprints if silent else [])]))
+
+
+def _find_cluster(request: UserRequest, source_id: int) -> Source:
+    """Of the sources one sees a cluster; those that make videos and images have pages of their own."""
+    return get_object_or_404(Source.objects.visible_to(request.user), pk=source_id, kind=Source.PROXMOX)
+
+
+def _find_managed_cluster(request: UserRequest, source_id: int) -> Source:
+    found = _find_cluster(request, source_id)
+    require(request.user, Verb.MANAGE_SOURCE, found)
+    return found
 
 
 def _find(request: UserRequest, source_id: int) -> Source:

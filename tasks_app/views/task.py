@@ -14,17 +14,25 @@ from tasks_app.access.policy import Verb, can, require
 from tasks_app.errors import PrivilegeMissing, TaskAlreadyFinished
 from tasks_app.forms.tasks import LOG_PAGE_LINES, AcknowledgeForm, CancelForm
 from tasks_app.live.events import newest_event_id
-from tasks_app.models import AuditEntry, Task
+from tasks_app.models import AuditEntry, Generation, Task
 from tasks_app.progress.upid import InvalidUpid, parse_upid
 from tasks_app.services.acknowledgements import acknowledge_task
 from tasks_app.services.cancellation import cancel_obstacle, cancel_task
 from tasks_app.services.watching import watch_task
 from tasks_app.templatetags.portal import is_stale
+from tasks_app.views.generation_task import generation_context
+from tasks_app.views.generation_task import happened as generation_happened
 from tasks_app.views.logs import log_note, shown_lines
 from tasks_app.views.requests import UserRequest
 
 _AUDIT_ROWS = 50
-_JOINED = ("source", "submission__machine", "cancel_requested_by", "acknowledged_by")
+_JOINED = (
+    "source",
+    "submission__machine",
+    "cancel_requested_by",
+    "acknowledged_by",
+    "generation__team__group",
+)
 
 
 def _find(request: UserRequest, task_id: int) -> Task:
@@ -41,6 +49,7 @@ def task(request: UserRequest, task_id: int) -> HttpResponse:
     if not row.is_final:
         watch_task(row)
     beside = {"parts": _upid_parts(row), "happened": _happened(row), "audit": _audit(request, row)}
+    beside |= generation_context(request, row)
     if request.htmx.target == "task-side":
         return render(request, "tasks/_side.html", {"task": row, **beside})
     if request.htmx:  # a page without stream asks for its head
@@ -64,8 +73,11 @@ def task(request: UserRequest, task_id: int) -> HttpResponse:
 @require_GET
 @login_required
 def raw(request: UserRequest, task_id: int) -> HttpResponse:
-    """The remote's last row about it, readable."""
-    text = json.dumps(_find(request, task_id).raw, indent=2, ensure_ascii=True, sort_keys=True)
+    """The remote's last row about it, readable. A provider's may hold tracebacks and signed addresses: for staff."""
+    row = _find(request, task_id)
+    if row.is_generation:
+        require(request.user, Verb.MANAGE_SOURCE, row.source)
+    text = json.dumps(row.raw, indent=2, ensure_ascii=True, sort_keys=True)
     return HttpResponse(text, content_type="application/json")
 
 
@@ -108,11 +120,11 @@ def acknowledge(request: UserRequest, task_id: int) -> HttpResponse:
 
 def _ask(request: UserRequest, row: Task, form: CancelForm, status: int = 200) -> HttpResponse:
     """The dialog. Who may not, or comes too late, is told so instead."""
-    require(request.user, Verb.CANCEL, row.source, machine=row.machine)
+    require(request.user, Verb.CANCEL, row.source, machine=row.machine, generation=_made(row))
     if row.is_final:
         raise TaskAlreadyFinished(f"{row} has already ended.")
     template = "tasks/_cancel.html" if request.htmx else "tasks/cancel.html"
-    context = {"task": row, "form": form, "obstacle": cancel_obstacle(row, row.source)}
+    context = {"task": row, "form": form, "obstacle": _obstacle(row)}
     return render(request, template, context, status=status)
 
 
@@ -134,14 +146,25 @@ def _changed(request: UserRequest, row: Task) -> HttpResponse:
 def _may(request: UserRequest, row: Task) -> dict[str, Any]:
     """What this person may do with the task as it stands; `obstacle` says which privilege the token lacks."""
     is_open = not row.is_final and not row.is_cancelling
-    may_cancel = is_open and can(request.user, Verb.CANCEL, row.source, machine=row.machine)
-    obstacle: PrivilegeMissing | None = cancel_obstacle(row, row.source) if may_cancel else None
+    may_cancel = is_open and can(
+        request.user, Verb.CANCEL, row.source, machine=row.machine, generation=_made(row)
+    )
+    obstacle = _obstacle(row) if may_cancel else None
     needs_seen = row.state in ("failed", "lost") and row.acknowledged_at is None
     return {
         "may_cancel": may_cancel,
         "obstacle": obstacle,
         "may_acknowledge": needs_seen and can(request.user, Verb.ACKNOWLEDGE, row.source),
     }
+
+
+def _made(row: Task) -> Generation | None:
+    return row.generation if row.is_generation else None
+
+
+def _obstacle(row: Task) -> PrivilegeMissing | None:
+    """The privilege that the cluster's token lacks; a generation source has no such."""
+    return None if row.is_generation else cancel_obstacle(row, row.source)
 
 
 def _upid_parts(row: Task) -> list[tuple[str, str]]:
@@ -165,10 +188,13 @@ def _happened(row: Task) -> list[tuple[datetime, str]]:
     asker = row.cancel_requested_by.get_username() if row.cancel_requested_by else "somebody"
     seer = row.acknowledged_by.get_username() if row.acknowledged_by else "somebody"
     note = f": {row.acknowledged_note}" if row.acknowledged_note else ""
-    known = [
+    begun = [
         (row.submission.created_at if row.submission else None, f"{_submitter(row)} asked for it"),
         (row.started_at, f"Started on {row.node} by {row.remote_user}"),
-        (row.seen_at, "First seen by the portal"),
+    ]
+    known = [
+        *(generation_happened(row) if row.is_generation else begun),
+        (None if row.is_generation else row.seen_at, "First seen by the portal"),
         (row.cancel_requested_at, f"{asker} asked to cancel it"),
         (row.cancel_delivered_at, "The source was told to stop it"),
         (row.missing_since, "The source did not know it"),

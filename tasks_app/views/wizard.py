@@ -26,6 +26,7 @@ from tasks_app.forms.sources import AddressForm, AuthorityForm, CommandsForm, Ma
 from tasks_app.models import Source
 from tasks_app.services import sources as service
 from tasks_app.sources.errors import SourceError
+from tasks_app.sources.generation.registry import DIALECTS
 from tasks_app.sources.proxmox import (
     Connection,
     Node,
@@ -284,6 +285,6 @@ def _page(request: UserRequest, step: str, draft: Draft, **context: Any) -> Http
         for number, (name, label) in enumerate(zip(STEPS, _LABELS, strict=True))
     ]
     form = context.get("form")
-    context |= {"draft": draft, "steps": steps, "number": at + 1}
+    context |= {"draft": draft, "steps": steps, "number": at + 1, "dialects": DIALECTS}
     status = 422 if form is not None and form.errors else 200
     return render(request, f"sources/wizard_{step}.html", context, status=status)

@@ -94,12 +94,12 @@ def test_list_holds_the_sources_one_has_a_role_on(client: Client, source: Source
     page = client.get("/sources/").text
     assert "prod" in page
     assert "hidden-one" not in page
-    assert "Connect a cluster" not in page
+    assert "Connect a source" not in page
 
 
 def test_admin_of_all_may_connect_another(client: Client, source: Source) -> None:
     client.force_login(make_admin())
-    assert "Connect a cluster" in client.get("/sources/").text
+    assert "Connect a source" in client.get("/sources/").text
 
 
 def test_viewer_sees_health_and_functions_but_not_the_connection(client: Client, source: Source) -> None:
