@@ -3,6 +3,8 @@
 SQLite: an FTS5 table with the trigram tokenizer over `TaskText`, kept by triggers, its rowid is `TaskText.key`. Without
 positions (detail=none), which makes it a third of the size; a match is checked against the text itself.
 PostgreSQL: a GIN index of trigrams (pg_trgm).
+
+Whoever changes the words of a task or stores its log makes it due for indexing, also by a trigger: nobody can forget.
 """
 
 from typing import Any
@@ -11,6 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 TEXT, TASK, TALLY = "tasks_app_tasktext", "tasks_app_task", "tasks_app_tasktally"
+LOG = "tasks_app_tasklog"
 FTS = "tasks_app_tasktext_fts"
 
 _GROUP = "day, source_id, node, type, state"
@@ -47,6 +50,13 @@ _SQLITE_TRIGGERS = (
     f"""CREATE TRIGGER IF NOT EXISTS tasktext_update AFTER UPDATE ON {TEXT} BEGIN
         INSERT INTO {FTS}({FTS}, rowid, text) VALUES ('delete', OLD.key, OLD.text);
         INSERT INTO {FTS}(rowid, text) VALUES (NEW.key, NEW.text); END""",
+    f"""CREATE TRIGGER IF NOT EXISTS task_words AFTER UPDATE OF search_text ON {TASK}
+        WHEN OLD.search_text IS NOT NEW.search_text
+        BEGIN UPDATE {TASK} SET is_indexed = 0 WHERE id = NEW.id; END""",
+    f"""CREATE TRIGGER IF NOT EXISTS log_insert AFTER INSERT ON {LOG}
+        BEGIN UPDATE {TASK} SET is_indexed = 0 WHERE id = NEW.task_id; END""",
+    f"""CREATE TRIGGER IF NOT EXISTS log_update AFTER UPDATE ON {LOG}
+        BEGIN UPDATE {TASK} SET is_indexed = 0 WHERE id = NEW.task_id; END""",
     f"CREATE TRIGGER IF NOT EXISTS tally_insert AFTER INSERT ON {TASK} BEGIN {_sqlite_add('NEW')} END",
     f"CREATE TRIGGER IF NOT EXISTS tally_delete AFTER DELETE ON {TASK} BEGIN {_sqlite_take('OLD')} END",
     f"""CREATE TRIGGER IF NOT EXISTS tally_update AFTER UPDATE OF state, type, node, source_id, started_at ON {TASK}
@@ -85,6 +95,16 @@ _PG_TRIGGERS = (
         ON CONFLICT ({_GROUP}) DO UPDATE SET count = {TALLY}.count + excluded.count;
         RETURN NULL;
     END $$""",
+    """CREATE OR REPLACE FUNCTION task_words() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN NEW.is_indexed := false; RETURN NEW; END $$""",
+    f"DROP TRIGGER IF EXISTS task_words ON {TASK}",
+    f"""CREATE TRIGGER task_words BEFORE UPDATE ON {TASK} FOR EACH ROW
+    WHEN (OLD.search_text IS DISTINCT FROM NEW.search_text) EXECUTE FUNCTION task_words()""",
+    f"""CREATE OR REPLACE FUNCTION task_log_stored() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN UPDATE {TASK} SET is_indexed = false WHERE id = NEW.task_id AND is_indexed; RETURN NULL; END $$""",
+    f"DROP TRIGGER IF EXISTS log_stored ON {LOG}",
+    f"""CREATE TRIGGER log_stored AFTER INSERT OR UPDATE ON {LOG}
+    FOR EACH ROW EXECUTE FUNCTION task_log_stored()""",
     f"DROP TRIGGER IF EXISTS tally_insert ON {TASK}",
     f"""CREATE TRIGGER tally_insert AFTER INSERT ON {TASK} REFERENCING NEW TABLE AS fresh
     FOR EACH STATEMENT EXECUTE FUNCTION task_tally()""",
