@@ -41,6 +41,8 @@ def build_plain_pool_class(total_seconds: float) -> type[HTTPConnectionPool]:
             self.sock = wrapped
 
         def request(self, *args: Any, **kwargs: Any) -> None:
+            if self.sock is None:
+                self.connect()  # else only sending would, and the first answer had no end
             if isinstance(self.sock, PlainDeadlineSocket):
                 self.sock.deadline = time.monotonic() + total_seconds
             super().request(*args, **kwargs)
