@@ -12,6 +12,7 @@ from tasks_app.views import (
     generation_task,
     guests,
     health,
+    hooks,
     inbox,
     items,
     limits,
@@ -57,6 +58,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("results/retention/", results.retention, name="results-retention"),
     path("look", looks.look, name="look"),
     path("healthz", health.healthz, name="healthz"),
+    path("hooks/<int:source_id>/<str:token>/", hooks.hook, name="generation-webhook"),
     # connecting a source, and sources
     path("sources/", sources.sources, name="sources"),
     path("sources/add/", wizard.address, name="source-add"),

@@ -62,6 +62,7 @@ class Action(StrEnum):
     TOKEN_ADD = "token.add"  # noqa: S105
     TOKEN_REVOKE = "token.revoke"  # noqa: S105
     TOKEN_REFUSED = "token.refused"  # noqa: S105
+    WEBHOOK_REFUSED = "webhook.refused"
     AUDIT_PURGE = "audit.purge"
     AUDIT_EXPORT = "audit.export"
     AUDIT_VERIFY = "audit.verify"
