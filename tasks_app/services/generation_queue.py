@@ -295,7 +295,7 @@ class _Line:
     def _rank(self, order: _Order) -> tuple[float, float, float, int]:
         last, asked = self._last.get(order.person, 0.0), order.at.timestamp()
         patience = max(0.0, self._at - max(last, asked)) // PATIENCE_SECONDS
-        return max(0.0, self._held_by[order.person] - patience), last, asked, order.pk
+        return self._held_by[order.person] - patience, last, asked, order.pk
 
 
 _COLUMNS = ("pk", "actor", "actor_name", "task__source", "kind")
