@@ -6,7 +6,8 @@ unknown tasks alike, times have no zone and mean UTC, a video's progress stays a
 server's stack, and a restart forgets every task.
 
 Servers that are like it are reached by settings (see `task_api_settings`). Alibaba Model Studio, for example, which
-has the same path, other words, an envelope, a header for asynchronous calls, and a cancel by POST of queued tasks:
+has the same path, other words, an envelope, a header for asynchronous calls, and a cancel by POST of queued tasks (its
+times name no zone and are not UTC, so they are left alone):
 
     {"offers": [{"key": "wan", "kind": "video", "label": "Wan", "parameters": [
                     {"name": "prompt", "type": "long_text", "required": true},
@@ -17,10 +18,9 @@ has the same path, other words, an envelope, a header for asynchronous calls, an
                           "parameters": {"size": "{size}"}}}],
      "image": "data_url", "headers": {"X-DashScope-Async": "enable"},
      "paths": {"cancel": "/api/v1/tasks/{id}/cancel", "list": "/api/v1/tasks/", "health": ""}, "cancel_method": "POST",
-     "fields": {"id": "output.task_id", "status": "output.task_status", "created_at": "output.submit_time",
-                "started_at": "output.scheduled_time", "finished_at": "output.end_time", "error": "output",
-                "result": "usage", "assets": ["output.video_url", "output.results.*.url"]},
-     "rows": {"at": "data", "id": "api_key_task_id", "status": "status"},
+     "fields": {"id": "output.task_id", "status": "output.task_status", "error": "output", "result": "usage",
+                "assets": ["output.video_url", "output.results.*.url"]},
+     "rows": {"at": "data", "id": "task_id", "status": "status"},
      "words": {"SUSPENDED": "pending", "RUNNING": "processing", "SUCCEEDED": "completed"},
      "gone_words": ["UNKNOWN"], "list_is_whole": false,
      "can": {"cancel_running": false, "forgets": false}}

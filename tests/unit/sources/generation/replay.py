@@ -84,7 +84,8 @@ def recorded(folder: str, number: int | str, *, origin: str = "", **changes: Any
     skipped = {"content-length", "transfer-encoding", "connection", "date", "server"}
     headers = {name: value for name, value in response["headers"].items() if name.lower() not in skipped}
     if origin:
-        body, headers = (json.loads(_moved(json.dumps(part), origin)) for part in (body, headers))
+        headers = json.loads(_moved(json.dumps(headers), origin))
+        body = body if isinstance(body, bytes) else json.loads(_moved(json.dumps(body), origin))
     return Say(response["status"], body, headers)
 
 
@@ -180,8 +181,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         content = said.content
-        self.send_response(said.status)
+        self.send_response_only(said.status)
         given = {name.lower() for name in said.headers}
+        if "date" not in given:
+            self.send_header("Date", self.date_time_string())
         if "content-type" not in given:
             kind = "application/json" if not isinstance(said.body, str | bytes) else "text/html"
             self.send_header("Content-Type", kind)
