@@ -160,15 +160,18 @@ def record_question(
     )
 
 
-def mark_quiet(source: Source, task_pks: Collection[int], *, at: datetime) -> int:
-    """No sign of life for long: a warning beside the state, until the next sign takes it back."""
+def mark_quiet(source: Source, rows: Collection[Generation], *, at: datetime) -> int:
+    """No sign of life for long: a warning beside the state, until the next sign takes it back.
+
+    `rows` as they were judged: one that has shown a sign since is left alone. Returns how many are newly quiet.
+    """
     with transaction.atomic():
         events = Events(source.pk, at)
-        open_rows = Generation.objects.unfinished()
+        silent = Generation.objects.unfinished().filter(quiet_since__isnull=True)
         quiet = [
-            pk
-            for pk in task_pks
-            if open_rows.filter(pk=pk, quiet_since__isnull=True).update(quiet_since=F("last_sign_at"))
+            row.pk
+            for row in rows
+            if silent.filter(pk=row.pk, last_sign_at=row.last_sign_at).update(quiet_since=row.last_sign_at)
         ]
         for pk in quiet:
             events.add(TaskEvent.Kind.STATE, pk)

@@ -72,6 +72,18 @@ def record_failure(
     return written
 
 
+def release_pass(source: Source, *, owner: str, next_pass_at: datetime) -> bool:
+    """A pass that says nothing about the source: it asked nothing, or got too few bad answers to judge by."""
+    return _release(source, owner, next_pass_at)
+
+
+def record_first_sync(source: Source, *, at: datetime) -> None:
+    """What a source without nodes shows has been read once."""
+    with transaction.atomic():
+        if Source.objects.filter(pk=source.pk, first_synced_at__isnull=True).update(first_synced_at=at):
+            _tell(source, at)
+
+
 def record_permissions(
     source: Source, permissions: Mapping[str, Mapping[str, bool]], *, version: str, at: datetime
 ) -> None:

@@ -105,9 +105,7 @@ def next_question(asked: Asked, chance: float) -> Next:
 
 def next_list(pause: float, *, has_news: bool, took_seconds: float, floor: float, chance: float) -> Next:
     """The same for the list of a source. `pause` is the last one, 0 for the first."""
-    pause = (
-        LIST_QUICK_SECONDS if has_news or not pause else min(LIST_SLOW_SECONDS, max(1.0, pause) * GROWTH)
-    )
+    pause = LIST_QUICK_SECONDS if has_news or not pause else min(LIST_SLOW_SECONDS, max(1.0, pause) * GROWTH)
     least = max(floor, min(LIST_LOOK_SECONDS, took_seconds * LIST_SHARE))
     return Next(max(least, spread(pause, chance)), pause)
 

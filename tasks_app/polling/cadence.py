@@ -95,6 +95,8 @@ THREADS = 16
 
 EVENTS_KEPT = timedelta(hours=1)
 """Events are for reconnecting browsers; an older page asks for itself again."""
+WEBHOOKS_KEPT = timedelta(days=1)
+"""Ids of webhooks that have been taken: a provider repeats one for minutes, and an old one is refused by its time."""
 
 
 def backoff(failures: int, *, needs_person: bool = False, jitter: float | None = None) -> timedelta:

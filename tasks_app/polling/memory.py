@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tasks_app.polling.cadence import MOST_BACKOFF, NODE_RETRY
+from tasks_app.sources.generation.base import GenerationObservation
 
 _MOST_SETTLED = 20_000
 
@@ -12,6 +13,44 @@ _MOST_SETTLED = 20_000
 class NodeTrouble:
     failures: int
     until: datetime
+
+
+@dataclass
+class GenerationMemory:
+    """The same of a generation source. Tasks are their pks."""
+
+    planned_at: datetime | None = None  # when the next pass was to be; an earlier one was woken
+    answered_at: datetime | None = None
+    check_at: datetime | None = None  # next look whether it answers, after one that was not answered
+    bad_in_a_row: int = 0
+    rest_until: datetime | None = None  # the remote asked for a rest
+    listed_at: datetime | None = None  # last list
+    list_at: datetime | None = None  # next list
+    list_pause: float = 0.0  # 0 while the list does not answer for our tasks
+    list_failures: int = 0
+    no_list_until: datetime | None = None  # it refuses to list
+    present: set[int] = field(default_factory=set)  # in the last list
+    absent: set[int] = field(default_factory=set)  # not in it
+    told_final: dict[int, GenerationObservation] = field(default_factory=dict)  # ended by the last list
+    unfetched: dict[int, tuple[int, datetime]] = field(default_factory=dict)  # of these: misses, since when
+    lists_without_sign: dict[int, tuple[datetime, int]] = field(
+        default_factory=dict
+    )  # since which sign, how many
+    settled: set[str] = field(default_factory=set)  # remote ids of which a list can tell nothing new
+    usual: dict[str, tuple[datetime, float | None]] = field(default_factory=dict)  # kind → asked at, seconds
+
+    def settle(self, remote_ids: set[str]) -> None:
+        if len(self.settled) + len(remote_ids) > _MOST_SETTLED:
+            self.settled.clear()
+        self.settled |= remote_ids
+
+    def forget_tasks(self, open_pks: set[int]) -> None:
+        """Keep only what concerns tasks that have not ended."""
+        self.present &= open_pks
+        self.absent &= open_pks
+        for known in (self.told_final, self.unfetched, self.lists_without_sign):
+            for pk in known.keys() - open_pks:
+                del known[pk]
 
 
 @dataclass
@@ -36,6 +75,7 @@ class Memory:
     backlog_seen: int = 0
     backlog_at: datetime | None = None  # when the search was begun
     backlog_read_at: datetime | None = None
+    generation: GenerationMemory = field(default_factory=GenerationMemory)  # when it is such a source
 
     def is_node_troubled(self, node: str, at: datetime) -> bool:
         trouble = self.trouble.get(node)

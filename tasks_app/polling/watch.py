@@ -9,23 +9,26 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from django.db import DatabaseError, close_old_connections
 from django.utils.timezone import now
 
-from tasks_app.connections import client_of
+from tasks_app.connections import client_of, generation_client_of
 from tasks_app.ingest import health
 from tasks_app.models import Source
-from tasks_app.polling import cadence, leases, slots
+from tasks_app.polling import asking, cadence, leases, slots
 from tasks_app.polling.errands import enqueue_errands
+from tasks_app.polling.generation_pass import run_generation_pass
+from tasks_app.polling.generation_visit import GenerationVisit
 from tasks_app.polling.memory import Memory
 from tasks_app.polling.passes import run_pass
 from tasks_app.polling.pool import Pool
 from tasks_app.polling.remote import Remote
 from tasks_app.polling.visit import Visit
 from tasks_app.sources.errors import SourceError, SourceNeedsPerson, SourceUnavailable
+from tasks_app.sources.generation.base import GenerationSource
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ def ensure_watchers() -> None:
 
 
 class WatchLoop:
-    """One slice of one slot. `client` is how a source becomes something to ask."""
+    """One slice of one slot. `client` and `generation_client` are how a source becomes something to ask."""
 
     def __init__(
         self,
@@ -69,10 +72,11 @@ class WatchLoop:
         *,
         stop: threading.Event,
         client: Callable[[Source], Remote] = client_of,
+        generation_client: Callable[[Source], GenerationSource] = generation_client_of,
         memories: dict[int, Memory] | None = None,
     ) -> None:
         self.slot, self.owner = slot, owner
-        self._stop, self._client = stop, client
+        self._stop, self._client, self._generation_client = stop, client, generation_client
         self._memories = _memories if memories is None else memories
         self._ended = threading.Event()
         self._lost: set[int] = set()  # sources whose lease went to somebody else while we visited
@@ -132,7 +136,14 @@ class WatchLoop:
 
     def _visit(self, source: Source) -> None:
         try:
-            visit_source(source, self.owner, self._client, self._memories, lambda: self._is_over(source.pk))
+            visit_source(
+                source,
+                self.owner,
+                self._client,
+                self._memories,
+                lambda: self._is_over(source.pk),
+                generation_client=self._generation_client,
+            )
         finally:
             with self._lock:
                 self._running.discard(source.pk)
@@ -158,14 +169,16 @@ def visit_source(
     client: Callable[[Source], Remote],
     memories: dict[int, Memory],
     should_stop: Callable[[], bool],
+    *,
+    generation_client: Callable[[Source], GenerationSource] = generation_client_of,
 ) -> None:
     """Run one pass over a claimed source and note how it went. A failure is the source's, never a task's."""
-    began = now()
     memory = memories.setdefault(source.pk, Memory())
     try:
-        remote = client(source)
-        result = run_pass(Visit(source, remote, memory, should_stop=should_stop))
-        latency = remote.latency_seconds
+        if source.is_generation:
+            _visit_generation(source, owner, generation_client, memory, should_stop)
+        else:
+            _visit_cluster(source, owner, client, memory, should_stop)
     except SourceError as error:
         _note_failure(source, error, owner)
     except (DatabaseError, MemoryError):
@@ -174,16 +187,60 @@ def visit_source(
         # An answer nobody thought of must not stop the loop, and must not be asked for every 5 s either.
         logger.exception("pass failed source=%s", source.name)
         _note_failure(source, SourceUnavailable("The pass failed; the log says why.", kind="garbage"), owner)
-    else:
-        wait = cadence.ACTIVE if result.is_active else cadence.IDLE
-        due = began if result.has_more else began + wait
-        health.record_pass(source, owner=owner, at=now(), latency_seconds=latency, next_pass_at=due)
+
+
+def _visit_cluster(
+    source: Source,
+    owner: str,
+    client: Callable[[Source], Remote],
+    memory: Memory,
+    should_stop: Callable[[], bool],
+) -> None:
+    began = now()
+    remote = client(source)
+    result = run_pass(Visit(source, remote, memory, should_stop=should_stop))
+    wait = cadence.ACTIVE if result.is_active else cadence.IDLE
+    due = began if result.has_more else began + wait
+    health.record_pass(
+        source, owner=owner, at=now(), latency_seconds=remote.latency_seconds, next_pass_at=due
+    )
+
+
+def _visit_generation(
+    source: Source,
+    owner: str,
+    client: Callable[[Source], GenerationSource],
+    memory: Memory,
+    should_stop: Callable[[], bool],
+) -> None:
+    try:
+        remote = client(source)
+    except ValueError as error:
+        raise SourceNeedsPerson(
+            f"The settings of this source make no sense: {error}", kind="settings"
+        ) from error
+    visit = GenerationVisit(source, remote, memory.generation, should_stop=should_stop)
+    result = run_generation_pass(visit)
+    if not result.has_answered:
+        health.release_pass(source, owner=owner, next_pass_at=result.next_pass_at)
+        return
+    health.record_pass(
+        source,
+        owner=owner,
+        at=now(),
+        latency_seconds=remote.latency_seconds,
+        next_pass_at=result.next_pass_at,
+    )
+    if source.first_synced_at is None:
+        health.record_first_sync(source, at=now())
 
 
 def _note_failure(source: Source, error: SourceError, owner: str) -> None:
     wait = cadence.backoff(source.failures + 1, needs_person=isinstance(error, SourceNeedsPerson))
     if error.retry_after is not None:
         wait = max(wait, min(cadence.MOST_BACKOFF, wait.__class__(seconds=max(0.0, error.retry_after))))
+    if source.is_generation and isinstance(error, SourceNeedsPerson):
+        wait = timedelta(seconds=asking.spread(asking.CREDENTIALS_SECONDS, random.random()))  # noqa: S311
     at: datetime = now()
     logger.warning(
         "pass failed source=%s kind=%s failures=%d next_seconds=%.0f",

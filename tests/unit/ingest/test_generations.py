@@ -286,8 +286,8 @@ def test_an_ended_task_without_log_is_not_looked_for_again(running):
 def test_a_sign_of_life_takes_the_warning_back(running):
     source = running.task.source
     last = running.last_sign_at
-    assert generations.mark_quiet(source, [running.pk], at=now()) == 1
-    assert generations.mark_quiet(source, [running.pk], at=now()) == 0
+    assert generations.mark_quiet(source, [running], at=now()) == 1
+    assert generations.mark_quiet(source, [running], at=now()) == 0
     running.refresh_from_db()
     assert running.quiet_since == last
     observe(running, message="still here")
@@ -297,20 +297,26 @@ def test_a_sign_of_life_takes_the_warning_back(running):
     assert running.last_sign_at > last
 
 
+def test_who_has_shown_a_sign_since_it_was_judged_is_not_quiet(running):
+    judged = Generation.objects.get(pk=running.pk)
+    observe(running, progress=3)
+    assert generations.mark_quiet(running.task.source, [judged], at=now()) == 0
+
+
 @pytest.mark.parametrize(
     "fields",
     [{"log_lines": ("x",)}, {"progress": 1}, {"updated_at": datetime(2026, 11, 20)}],
     ids=["log", "progress", "update-time"],
 )
 def test_what_is_a_sign_of_life(running, fields):
-    generations.mark_quiet(running.task.source, [running.pk], at=now())
+    generations.mark_quiet(running.task.source, [running], at=now())
     observe(running, **fields)
     assert running.quiet_since is None
 
 
 def test_a_new_place_in_the_queue_is_a_sign_of_life(sent):
     observe(sent, State.PENDING, queue_position=5)
-    generations.mark_quiet(sent.task.source, [sent.pk], at=now())
+    generations.mark_quiet(sent.task.source, [sent], at=now())
     observe(sent, State.PENDING, queue_position=4)
     assert (sent.queue_position, sent.quiet_since) == (4, None)
     observe(sent, State.PENDING, is_partial=True, queue_position=None)
