@@ -1,16 +1,22 @@
-"""The web process as ASGI: /live/ is the live stream, everything else is Django as WSGI in eight threads."""
+"""The web process as ASGI: /live/ is the live stream, /ws/ the sockets, all else Django as WSGI in eight threads."""
 
+import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
 
+from portal.addresses import address_of
 from portal.files import Files
 
 # First: it names the settings and sets Django up, which what follows needs.
 from portal.wsgi import application as pages
+from tasks_app.audit.context import Origin, set_origin
 from tasks_app.live.hub import RECHECK_SECONDS, Hub
+from tasks_app.live.socket import TaskSockets
 from tasks_app.live.stream import LiveStream
+from tasks_app.models import ApiToken
+from tasks_app.services.api_tokens import TokenRefused, check_token
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -26,6 +32,7 @@ class Application:
     def __init__(self, *, recheck_seconds: float = RECHECK_SECONDS) -> None:
         self.hub = Hub(recheck_seconds=recheck_seconds)
         self._live = LiveStream(self.hub)
+        self._sockets = TaskSockets(self.hub, _sign_in)
         # The cast: a2wsgi has types of its own for what the standards leave open.
         self._pages = Files(cast(Handler, WSGIMiddleware(cast(Any, pages), workers=PAGE_THREADS)))
 
@@ -33,8 +40,7 @@ class Application:
         if scope["type"] == "lifespan":
             await self._live_through(receive, send)
         elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+            await self._sockets(scope, receive, send)
         elif scope["path"] == "/live/":
             await self._live(scope, receive, send)
         else:
@@ -46,6 +52,18 @@ class Application:
         await receive()
         await self.hub.close()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _sign_in(scope: Scope, token: str) -> ApiToken | None:
+    """Who a token belongs to, None for nobody; counted and audited as in the API."""
+    headers = {name.lower(): value for name, value in scope["headers"]}
+    forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
+    agent = headers.get(b"user-agent", b"").decode("latin-1")
+    set_origin(Origin(uuid.uuid4().hex, address_of(forwarded, (scope.get("client") or ("", 0))[0]), agent))
+    try:
+        return check_token(token)
+    except TokenRefused:
+        return None
 
 
 def without_underscores(scope: Scope) -> Scope:

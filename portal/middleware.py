@@ -1,13 +1,12 @@
 """Around every page: where the request came from, and how a refusal is answered."""
 
-import ipaddress
 import uuid
 from collections.abc import Callable
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
+from portal.addresses import address_of
 from tasks_app.api import errors as api_errors
 from tasks_app.audit.actions import Action
 from tasks_app.audit.context import Origin, set_origin
@@ -19,24 +18,8 @@ Handler = Callable[[HttpRequest], HttpResponse]
 
 
 def client_ip(request: HttpRequest) -> str | None:
-    """The peer, or what our own proxy says about it (last entry: earlier ones can be made up by the client).
-
-    Some proxies add the port; a link-local address brings its zone, which PostgreSQL does not take.
-    """
-    forwarded = request.headers.get("X-Forwarded-For", "") if settings.BEHIND_PROXY else ""
-    return _address(forwarded.rsplit(",", 1)[-1]) or _address(request.META.get("REMOTE_ADDR", ""))
-
-
-def _address(text: str) -> str | None:
-    """The IP address in `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`; None in anything else."""
-    text = text.strip()
-    bare = text[1:].partition("]")[0] if text.startswith("[") else text
-    if "." in bare and bare.count(":") == 1:
-        bare = bare.partition(":")[0]
-    try:
-        return str(ipaddress.ip_address(bare.partition("%")[0]))
-    except ValueError:
-        return None
+    """Where the request came from."""
+    return address_of(request.headers.get("X-Forwarded-For", ""), request.META.get("REMOTE_ADDR", ""))
 
 
 class RequestContextMiddleware:

@@ -12,6 +12,8 @@ from portal.asgi import Application
 
 # Pages in work get this long to answer; streams end at once.
 STOP_SECONDS = 2
+PING_SECONDS = 20.0
+MESSAGE_BYTES = 4096  # nothing is expected from who listens on a socket
 
 
 class WebServer(uvicorn.Server):
@@ -24,7 +26,11 @@ class WebServer(uvicorn.Server):
                 host=host,
                 port=port,
                 lifespan="on",
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=MESSAGE_BYTES,
+                ws_per_message_deflate=False,  # objects are small, and its windows are memory of every socket
+                ws_ping_interval=PING_SECONDS,  # also what keeps proxies from cutting a silent connection
+                ws_ping_timeout=PING_SECONDS,
                 log_config=None,  # Django's settings decide
                 log_level="warning",
                 access_log=False,

@@ -17,6 +17,7 @@ class Client:
     ) -> None:
         self.topics = topics
         self.session_key = session_key
+        self.token_id: int | None = None  # of who came with an API token instead
         self.viewer = viewer
         self.position = position
         self.is_served = False  # whether a pass has taken it in

@@ -11,7 +11,7 @@ from django.db import connection
 
 from tasks_app.live.events import Event, EventReader, late_seconds
 from tasks_app.live.parts import Composer, Message
-from tasks_app.live.topics import task_of
+from tasks_app.live.topics import looked_at
 from tasks_app.models import Task
 
 # A page's sign that somebody looks at a task lasts 30 s (`Task.objects.touch_watched`).
@@ -46,7 +46,7 @@ class Feed:
         others have had it.
         """
         connection.close_if_unusable_or_obsolete()
-        self._touch({pk for topic in topics if (pk := task_of(topic)) is not None})
+        self._touch({pk for topic in topics if (pk := looked_at(topic)) is not None})
         if self._reader is None:
             self._reader = EventReader(late_seconds())
         reader = self._reader

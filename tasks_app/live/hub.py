@@ -12,7 +12,7 @@ from tasks_app.live.clients import Client
 from tasks_app.live.feed import Feed, Pass
 from tasks_app.live.frames import format_beat, format_frame
 from tasks_app.live.parts import Message
-from tasks_app.live.viewers import DatabasePool, read_viewers
+from tasks_app.live.viewers import DatabasePool, read_token_viewers, read_viewers
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,11 @@ class Hub:
     def is_full(self) -> bool:
         """Whether another stream must be refused."""
         return self._is_closing or self.size >= MAX_CLIENTS
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the server stops."""
+        return self._is_closing
 
     @property
     def is_resting(self) -> bool:
@@ -157,12 +162,15 @@ class Hub:
             client.offer([beat])
 
     async def _check_viewers(self) -> None:
-        """Read sessions and roles again. Who lost something asks for the page again and finds what is left."""
+        """Read sessions, tokens and roles again. Who lost something asks for the page again and finds what is left."""
         clients = list(self._clients)
-        viewers = await self.pool.run(read_viewers, {client.session_key for client in clients})
+        viewers = await self.pool.run(read_viewers, {c.session_key for c in clients if c.session_key})
+        tokens = {client.token_id for client in clients if client.token_id is not None}
+        by_token = await self.pool.run(read_token_viewers, tokens) if tokens else {}
         reload = format_frame("reload", {}, event_id=self._head)
         for client in clients:
-            viewer = viewers.get(client.session_key)
+            token_id = client.token_id
+            viewer = viewers.get(client.session_key) if token_id is None else by_token.get(token_id)
             if viewer is None:
                 client.offer([reload])
                 client.end()

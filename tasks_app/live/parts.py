@@ -13,7 +13,7 @@ from django.utils.timezone import now
 from tasks_app.live.events import Event
 from tasks_app.live.frames import format_frame
 from tasks_app.live.logs import LogTail
-from tasks_app.live.topics import DASHBOARD, SOURCES, TASKS, task_of, task_topic
+from tasks_app.live.topics import DASHBOARD, SOURCES, TASKS, object_topic, task_of, task_topic
 from tasks_app.models import Source, Task, TaskEvent
 from tasks_app.progress.text import generation_text, progress_text
 from tasks_app.states import State
@@ -93,6 +93,8 @@ class Composer:
         messages: list[Message] = []
         for change in changes:
             task = tasks.get(change.task_id)
+            if task is not None and object_topic(task.pk) in topics:
+                messages.append(_sign(change, task))
             try:
                 if change.task_id == 0:
                     messages += _source_messages(change, sources.get(change.source_id))
@@ -128,7 +130,8 @@ def _is_wanted(change: _Change, topics: frozenset[str]) -> bool:
         return not topics.isdisjoint((SOURCES, DASHBOARD))
     if change.kinds == {Kind.LOG}:
         return task_topic(change.task_id) in topics
-    return not topics.isdisjoint((TASKS, DASHBOARD, task_topic(change.task_id)))
+    own = (task_topic(change.task_id), object_topic(change.task_id))
+    return not topics.isdisjoint((TASKS, DASHBOARD, *own))
 
 
 def _read_tasks(pks: Collection[int]) -> dict[int, Task]:
@@ -159,6 +162,13 @@ def _read_teams(pks: Collection[int]) -> dict[int, int]:
     )
     teams = rows.values_list("pk", Coalesce("submission__machine__team_id", "generation__team_id"))
     return {pk: team for pk, team in teams if team is not None and pk in pks}
+
+
+def _sign(change: _Change, task: Task) -> Message:
+    """For sockets, which read the row themselves."""
+    team_id = _team_of(task)
+    teams: frozenset[int] = frozenset() if team_id is None else frozenset({team_id})
+    return Message(change.last_id, task.source_id, frozenset({object_topic(task.pk)}), b"", teams)
 
 
 def _task_messages(

@@ -67,7 +67,8 @@ class LiveStream:
         headers = {name.lower(): value for name, value in reversed(scope["headers"])}
         if scope["method"] != "GET":
             raise StreamRefused(405, "A stream is read with GET.")
-        _check_origin(headers)
+        check_host(headers)
+        check_origin(headers)
         query = parse_qs(scope["query_string"].decode("latin-1"))
         try:
             topics = parse_topics(query.get("topics", [""])[-1])
@@ -76,7 +77,7 @@ class LiveStream:
         position = _position(
             headers.get(b"last-event-id", b"").decode("latin-1"), query.get("after", [""])[-1]
         )
-        session_key = _session_key(headers.get(b"cookie", b""))
+        session_key = session_key_of(headers.get(b"cookie", b""))
         if not session_key:
             raise StreamRefused(401, "Sign in first.")
         if self._hub.is_full:
@@ -144,17 +145,27 @@ def _admit(session_key: str, task_ids: list[int]) -> Viewer:
     return viewer
 
 
-def _check_origin(headers: dict[bytes, bytes]) -> None:
-    """Only pages of the portal itself may listen: another site's page would do so with the visitor's cookie."""
-    host = headers.get(b"host", b"").decode("latin-1").lower()
-    domain, _ = split_domain_port(host)
+def check_host(headers: dict[bytes, bytes]) -> None:
+    """Raises StreamRefused unless the portal is asked by a name of its own."""
+    domain, _ = split_domain_port(_host(headers))
     if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
         raise StreamRefused(400, "The portal is not known by this name; see PORTAL_ALLOWED_HOSTS.")
+
+
+def check_origin(headers: dict[bytes, bytes]) -> None:
+    """Only pages of the portal itself may listen: another site's page would do so with the visitor's cookie.
+
+    Raises StreamRefused.
+    """
     origin = headers.get(b"origin", b"").decode("latin-1").lower()
     if headers.get(b"sec-fetch-site", b"") in (b"cross-site", b"same-site"):
         raise StreamRefused(403, "Other sites may not listen.")
-    if origin and origin not in settings.CSRF_TRUSTED_ORIGINS and _network_location(origin) != host:
+    if origin and origin not in settings.CSRF_TRUSTED_ORIGINS and _network_location(origin) != _host(headers):
         raise StreamRefused(403, "Other sites may not listen.")
+
+
+def _host(headers: dict[bytes, bytes]) -> str:
+    return headers.get(b"host", b"").decode("latin-1").lower()
 
 
 def _network_location(origin: str) -> str:
@@ -164,7 +175,7 @@ def _network_location(origin: str) -> str:
         return ""
 
 
-def _session_key(cookie: bytes) -> str:
+def session_key_of(cookie: bytes) -> str:
     """The session's key in a Cookie header; "" when there is none.
 
     Read as Django reads it: cookies of other programs on the same host may be anything.

@@ -5,6 +5,7 @@ DASHBOARD = "dashboard"
 SOURCES = "sources"
 _PLAIN = frozenset({TASKS, DASHBOARD, SOURCES})
 _TASK_PREFIX = "task:"
+_OBJECT_PREFIX = "object:"  # not for pages: what sockets follow
 MAX_TOPICS = 20  # a page needs two or three
 _MAX_DIGITS = 18  # what fits a 64-bit key
 
@@ -15,6 +16,17 @@ class UnknownTopic(ValueError):
 
 def task_topic(task_id: int) -> str:
     return f"{_TASK_PREFIX}{task_id}"
+
+
+def object_topic(task_id: int) -> str:
+    """Says that a task's row has changed, without drawing anything."""
+    return f"{_OBJECT_PREFIX}{task_id}"
+
+
+def looked_at(topic: str) -> int | None:
+    """The task that somebody looks at who listens to this: on its page or by a socket."""
+    prefix, _, pk = topic.partition(":")
+    return int(pk) if f"{prefix}:" in (_TASK_PREFIX, _OBJECT_PREFIX) else None
 
 
 def task_of(topic: str) -> int | None:
