@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from django.contrib.auth.models import User
 from django.db import connection
 
+from portal.supervisor import studio
 from tasks_app.models import CatalogItem, Source, Team
 from tasks_app.services import catalog_items, orders, teams
 from tasks_app.services.item_input import ItemSettings, Size
@@ -99,6 +100,17 @@ def seed(source: Source) -> bool:
     """Make it all, once: False when there are teams already, or the source has not been read in time."""
     if Team.objects.exists() or not _wait_for_sync(source):
         return False
+    _seed_machines(source)
+    return True
+
+
+def seed_studio(source: Source) -> bool:
+    """The first videos, by the first team; False when there are some already."""
+    team = Team.objects.filter(slug=_TEAMS[0][1]).first()
+    return team is not None and studio.seed(source, team)
+
+
+def _seed_machines(source: Source) -> None:
     items = [_item(source, pick, settings) for pick, settings in _ITEMS]
     web, lab = [_team(*row, items=items) for row in _TEAMS]
     ubuntu, _, windows = items
@@ -120,7 +132,6 @@ def seed(source: Source) -> bool:
         size=Wished(key="M"),
         idempotency_key="demo-batch",
     )
-    return True
 
 
 def _wait_for_sync(source: Source) -> bool:

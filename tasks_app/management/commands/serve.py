@@ -52,14 +52,18 @@ class Command(BaseCommand):
         web, *workers = _children(host, port)
         children = [web, *workers]
         try:
+            remotes = {}
             if options["demo"]:
-                children.insert(0, demo.prepare(settings.DATA_DIR / "demo", options["demo_time_scale"]))
-                children[0].start()  # first: it is up when the database is ready
+                scale = options["demo_time_scale"]
+                remotes = {remote: demo.prepare(remote, scale) for remote in demo.REMOTES}
+                for child in remotes.values():
+                    child.start()  # first: they are up when the database is ready
+                children = [*remotes.values(), *children]
             _prepare()
             web.start()
-            if options["demo"]:
-                demo.connect(settings.DATA_DIR / "demo", children[0])
-            else:
+            for remote, child in remotes.items():
+                demo.connect(remote, child)
+            if not remotes:
                 demo.disconnect()
             watch.ensure_watchers()
             queue.enqueue(queue.Job.PICK_UP)
