@@ -25,7 +25,7 @@ from tests.factories import (
     make_team,
     make_user,
 )
-from tests.unit.services.fake_generation import FakeGeneration
+from tests.unit.services.fake_provider import FakeGeneration
 
 pytestmark = pytest.mark.django_db
 
