@@ -200,6 +200,8 @@ def role_of(process: psutil.Process) -> str:
             return "web"
         if "demo.proxmox" in line:
             return "demo"
+        if "demo.generation" in line:
+            return "studio"
         if "qcluster" not in line:
             return line or "ended"
         cluster = process.environ().get("Q_CLUSTER_NAME", "?")

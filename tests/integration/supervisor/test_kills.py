@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.kills, pytest.mark.timeout(240)]
 ROLES = [
     "web",
     "demo",
+    "studio",
     *(
         f"{cluster}:{part}"
         for cluster in ("portal", "watch")
