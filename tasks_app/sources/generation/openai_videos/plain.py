@@ -83,7 +83,7 @@ class PlainVideos(VideosSource):
         return (video_asset(content, remote_id, needs_auth=True, expires_at=expires_at),)
 
     def list_recent(self, cursor: str = "") -> ListPage:
-        """Newest first. A remote without a list is found out here, and its capabilities say so from then on."""
+        """Newest first. Where the remote turns out to have no list: SourceRefused (not_implemented)."""
         page = self._page(cursor)
         observations = tuple(
             self.reader.observe(row, remote_id, assets=self.assets_of(row, remote_id), is_row=True)
@@ -98,7 +98,6 @@ class PlainVideos(VideosSource):
             params["after"] = cursor
         reply = self.caller.call("GET", self.collection, params=params)
         if reply.status in (404, 405, 501):
-            self._has_list = False
             raise SourceRefused("The source has no list of its jobs.", kind="not_implemented")
         if not reply.is_success:
             raise refusal(reply)

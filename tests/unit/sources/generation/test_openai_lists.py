@@ -45,12 +45,19 @@ def test_a_completed_row_is_partial_so_that_its_result_is_read(remote: Remote):
 def test_a_remote_without_a_list_is_found_out(remote: Remote):
     remote.replay("aimock-openai-videos", 8)
     source = open_at(remote)
-    assert source.capabilities.lists
-    with pytest.raises(SourceRefused):
+    with pytest.raises(SourceRefused) as caught:
         source.list_recent()
+    assert caught.value.kind == "not_implemented"
+    with pytest.raises(OutcomeUnknown):
+        source.find(order(source, prompt="a cat"))
+
+
+def test_a_list_that_the_settings_rule_out_is_not_asked_for(remote: Remote):
+    source = open_at(remote, lists=False)
     assert not source.capabilities.lists
     with pytest.raises(OutcomeUnknown):
         source.find(order(source, prompt="a cat"))
+    assert remote.log == []
 
 
 def listing(*rows: dict[str, Any], has_more: bool | None = False) -> Say:
