@@ -1,111 +1,37 @@
-"""A generation source in memory: does what a test prepared, counts calls. Opens no socket."""
+"""A generation source in memory for copies: gives files, counts calls, fails on demand. Opens no socket."""
 
-import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from tasks_app.sources.errors import SourceRefused
-from tasks_app.sources.generation.base import (
-    Accepted,
-    CancelAnswer,
-    Capabilities,
-    GenerationObservation,
-    Offer,
-    Parameter,
-)
+from tasks_app.sources.generation.base import Download, GenerationObservation, RemoteAsset
 from tasks_app.states import State
 
-OFFERS = (
-    Offer(
-        "clip",
-        "video",
-        "Clip",
-        (
-            Parameter("prompt", "Prompt", "long_text", required=True),
-            Parameter("seconds", "Duration", "integer", default=5, minimum=1, maximum=10),
-        ),
-    ),
-    Offer(
-        "picture",
-        "image",
-        "Picture",
-        (
-            Parameter("prompt", "Prompt", "long_text", required=True),
-            Parameter("first_image", "First picture", "image", required=True),
-            Parameter("mask", "Mask", "image"),
-        ),
-    ),
-)
+MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(range(256)) * 64
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(600)
 
 
-class FakeGeneration:
-    """`fails` maps a method to errors it raises, one a call. `loses`: submits take the order and lose the answer."""
+class FakeAssets:
+    """`files` maps an address to bytes, an error, or a list of these, one a call. `shown` is what `fetch` tells."""
 
-    def __init__(self, **capabilities: Any) -> None:
-        self.capabilities = Capabilities(**({"lists": True, "cancel_running": True} | capabilities))
-        self.offers = OFFERS
-        self.latency_seconds = 0.005
-        self.calls: list[tuple[Any, ...]] = []
-        self.fails: dict[str, list[Exception]] = {}
-        self.tasks: dict[str, GenerationObservation] = {}
-        self.orders: dict[str, Any] = {}  # remote id → order
-        self.cancel_answer = CancelAnswer.REQUESTED
-        self.before_answer: Callable[[], object] = lambda: None
-        self.known: frozenset[str] = frozenset()  # of the last find
-        self._lock = threading.Lock()
+    def __init__(self, **files: Any) -> None:
+        self.files: dict[str, Any] = {f"https://cdn.example/{name}": file for name, file in files.items()}
+        self.shown: tuple[RemoteAsset, ...] | Exception = ()
+        self.opened: list[tuple[str, bool]] = []
+        self.fetches = 0
 
-    def count(self, method: str) -> int:
-        return sum(call[0] == method for call in self.calls)
-
-    def show(self, remote_id: str, state: State, **told: Any) -> GenerationObservation:
-        """Let the remote have this task in this state."""
-        self.tasks[remote_id] = GenerationObservation(remote_id, state, **told)
-        return self.tasks[remote_id]
-
-    def submit(self, order: Any) -> Accepted:
-        with self._lock:
-            self.calls.append(("submit", order))
-            remote_id = f"vid_{len(self.orders) + 1:06d}"
-        self._fail("submit")
-        with self._lock:
-            self.orders[remote_id] = order
-        seen = self.show(remote_id, State.PENDING)
-        self.before_answer()
-        self._fail("answer")
-        return Accepted(seen, {"id": remote_id})
-
-    def find(self, order: Any, known: Any = ()) -> GenerationObservation | None:
-        self.calls.append(("find", order))
-        self.known = frozenset(known)
-        self._fail("find")
-        return next(
-            (
-                self.tasks[remote_id]
-                for remote_id, made in self.orders.items()
-                if made.own_id == order.own_id and remote_id not in known
-            ),
-            None,
-        )
+    @contextmanager
+    def open_asset(self, url: str, ref: Any, *, needs_auth: bool) -> Iterator[Download]:
+        self.opened.append((url, needs_auth))
+        file = self.files[url]
+        if isinstance(file, list):
+            file = file.pop(0) if len(file) > 1 else file[0]
+        if isinstance(file, Exception):
+            raise file
+        yield file if isinstance(file, Download) else Download(iter([file]), len(file))
 
     def fetch(self, handle: Any) -> GenerationObservation:
-        self.calls.append(("fetch", handle["id"]))
-        self._fail("fetch")
-        if handle["id"] not in self.tasks:
-            raise SourceRefused("There is no such task.", kind="not_found", status=404)
-        return self.tasks[handle["id"]]
-
-    def cancel(self, handle: Any) -> CancelAnswer:
-        self.calls.append(("cancel", handle["id"]))
-        self._fail("cancel")
-        return self.cancel_answer
-
-    def handle_of(self, remote_id: str) -> dict[str, Any]:
-        return {"id": remote_id}
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def _fail(self, method: str) -> None:
-        waiting = self.fails.get(method)
-        if waiting:
-            raise waiting.pop(0)
+        self.fetches += 1
+        if isinstance(self.shown, Exception):
+            raise self.shown
+        return GenerationObservation(str(handle.get("id")), State.COMPLETED, assets=self.shown)
