@@ -15,7 +15,11 @@ class TooLarge(Exception):
 
 
 class Redirected(Exception):
-    """The remote wants us to go elsewhere; the text is its Location."""
+    """The remote wants us to go elsewhere; the text is its Location. `is_done`: it says 303, "see there what came"."""
+
+    def __init__(self, location: str, *, is_done: bool = False) -> None:
+        super().__init__(location)
+        self.is_done = is_done
 
 
 def not_connected(cause: Exception, host: str) -> SourceError:
@@ -68,8 +72,15 @@ def too_large(host: str, limit_bytes: int, *, is_read: bool) -> SourceError:
     return OutcomeUnknown(f"{text} The request may or may not have been carried out.", kind="too_large")
 
 
-def redirected(host: str, location: str) -> SourceError:
+def redirected(host: str, location: str, *, may_be_done: bool = False) -> SourceError:
+    """`may_be_done`: a write that was answered with 303 has been carried out, or perhaps has."""
     target = "".join(c for c in location.split("?")[0] if c.isprintable())[:200]
+    if may_be_done:
+        return OutcomeUnknown(
+            f"{host} answers with a redirect to {target or 'another address'}. "
+            "The request may or may not have been carried out.",
+            kind="redirect",
+        )
     return SourceNeedsPerson(
         f"{host} redirects to {target or 'another address'}. Enter the final address.", kind="redirect"
     )

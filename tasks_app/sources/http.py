@@ -174,7 +174,8 @@ class HttpClient:
         read_seconds: float | None = None,
         before: Callable[[], None] | None = None,
     ) -> Answer:
-        """The answer, whatever its status is, except that a redirect raises SourceNeedsPerson.
+        """The answer, whatever its status is, except that a redirect raises SourceNeedsPerson (303 to a write:
+        OutcomeUnknown).
 
         Raises SourceUnavailable (dns, refused, timeout, connection, too_large), SourceNeedsPerson
         (certificate, not_proxmox when the port speaks no TLS), and OutcomeUnknown when a write lost its
@@ -240,7 +241,8 @@ class HttpClient:
         except failures.TooLarge:
             return failures.too_large(host, self._max_body_bytes, is_read=method == "GET"), True, False
         except failures.Redirected as error:
-            return failures.redirected(host, str(error)), True, False
+            may_be_done = error.is_done and method != "GET"
+            return failures.redirected(host, str(error), may_be_done=may_be_done), True, False
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             return failures.answer_lost(error, host, is_read=method == "GET"), True, True
 
@@ -281,7 +283,7 @@ class HttpClient:
     def _read(self, response: requests.Response, method: str, address: str, started: float) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
         if 300 <= response.status_code < 400:
-            raise failures.Redirected(headers.get("location", ""))
+            raise failures.Redirected(headers.get("location", ""), is_done=response.status_code == 303)
         body = bytearray()
         deadline = started + self._connect_seconds + self._total_seconds
         while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
