@@ -148,7 +148,7 @@ def end_without_remote(
 
 
 def record_question(
-    row: Generation, *, ask_at: datetime, pause_seconds: float, bad_answers: int = 0, signless: bool = False
+    row: Generation, *, ask_at: datetime, pause_seconds: float, asks_without_sign: int, bad_answers: int = 0
 ) -> None:
     """When a task is asked for next. Somebody who has moved `ask_at` since `row` was read (an event) is heard."""
     mine = Generation.objects.filter(pk=row.pk, ask_at=row.ask_at)
@@ -156,7 +156,7 @@ def record_question(
         ask_at=ask_at,
         pause_seconds=pause_seconds,
         bad_answers=min(bad_answers, 1000),
-        asks_without_sign=min(row.asks_without_sign + 1, 10**6) if signless else 0,
+        asks_without_sign=min(asks_without_sign, 10**6),
     )
 
 

@@ -62,9 +62,10 @@ def run_generation_pass(visit: GenerationVisit) -> GenerationResult:
     for_all = generation_list.is_listed(visit, rows)
     if not visit.is_resting and _is_list_due(visit, at, for_all=for_all):
         generation_list.look(visit, rows, for_all=for_all)
+        for_all = generation_list.is_listed(visit, rows)
     due = _due(visit, rows, at, for_all=for_all, was_failing=was_failing)
     left = _ask_each(visit, due)
-    if _is_check_due(visit, at, was_failing=was_failing):
+    if _is_check_due(visit, at, was_failing=was_failing, is_idle=not rows):
         _check(visit)
     note_quiet(source, memory, rows, at)
     if visit.has_ended:
@@ -112,7 +113,7 @@ def _due(
         return is_time or (was_failing and row.bad_answers > 0)
 
     due = [row for row in rows if is_due(row)]
-    if was_failing and not due and not visit.has_answered:
+    if was_failing and not due and not visit.has_asked:
         due = rows[:1]
     return sorted(due, key=lambda row: (row.pk not in memory.told_final, not _is_watched(row, at)))
 
@@ -186,7 +187,8 @@ def _note_told(visit: GenerationVisit, row: Generation, seen: GenerationObservat
         told_seconds=seen.ask_again_seconds,
         is_hosted_video=row.kind == Generation.Kind.VIDEO and not visit.remote.capabilities.forgets,
     )
-    _plan(visit, row, asked, signless=after.last_sign_at == row.last_sign_at)
+    is_silent = after.last_sign_at == row.last_sign_at
+    _plan(visit, row, asked, asks_without_sign=row.asks_without_sign + 1 if is_silent else 0)
 
 
 def _note_missing(visit: GenerationVisit, row: Generation) -> None:
@@ -205,8 +207,10 @@ def _note_missing(visit: GenerationVisit, row: Generation) -> None:
     _plan(visit, row, Asked(Answer.MISSING))
 
 
-def _plan(visit: GenerationVisit, row: Generation, asked: Asked, *, signless: bool = True) -> None:
-    """Write down when the task is asked for again."""
+def _plan(
+    visit: GenerationVisit, row: Generation, asked: Asked, *, asks_without_sign: int | None = None
+) -> None:
+    """Write down when the task is asked for again. A bad answer is no question without a sign: it told nothing."""
     floor = visit.remote.capabilities.floor_seconds
     following = asking.next_question(replace(asked, floor=floor, pause=row.pause_seconds), visit.chance())
     generations.record_question(
@@ -214,15 +218,15 @@ def _plan(visit: GenerationVisit, row: Generation, asked: Asked, *, signless: bo
         ask_at=visit.clock() + timedelta(seconds=following.seconds),
         pause_seconds=following.pause,
         bad_answers=asked.bad_answers,
-        signless=signless,
+        asks_without_sign=row.asks_without_sign if asks_without_sign is None else asks_without_sign,
     )
 
 
-def _is_check_due(visit: GenerationVisit, at: datetime, *, was_failing: bool) -> bool:
-    """A source that was asked nothing else is looked at now and then; a failing one if there is nothing else to ask."""
-    if visit.is_resting or visit.has_answered or visit.should_stop():
+def _is_check_due(visit: GenerationVisit, at: datetime, *, was_failing: bool, is_idle: bool) -> bool:
+    """An idle source without a list is looked at now and then; a failing one when there is nothing else to ask."""
+    if visit.is_resting or visit.has_asked or visit.should_stop():
         return False
-    return was_failing or (not generation_list.can_list(visit) and _check_at(visit, at) <= at)
+    return was_failing or (is_idle and not generation_list.can_list(visit) and _check_at(visit, at) <= at)
 
 
 def _check_at(visit: GenerationVisit, at: datetime) -> datetime:
@@ -256,6 +260,9 @@ def _next_pass(
     first = single.aggregate(first=Min("ask_at"))["first"]
     times: list[datetime] = [first] if first is not None else []
     can_list = generation_list.can_list(visit)
-    times.append((memory.list_at or at) if can_list else _check_at(visit, at))
+    if can_list:
+        times.append(memory.list_at or at)
+    elif not times:
+        times.append(_check_at(visit, at))
     soonest: datetime = max(at + timedelta(seconds=SOONEST_SECONDS), memory.rest_until or at)
     return max(soonest, min(times))

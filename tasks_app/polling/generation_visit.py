@@ -33,6 +33,7 @@ class GenerationVisit:
     monotonic: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
     should_stop: Callable[[], bool] = lambda: False
+    has_asked: bool = field(default=False, init=False)
     has_answered: bool = field(default=False, init=False)
     has_ended: bool = field(default=False, init=False)  # a task of ours: its place is free, its result waits
     told_seconds: float | None = field(default=None, init=False)  # Retry-After of the last bad answer
@@ -43,6 +44,7 @@ class GenerationVisit:
         Raises SourceRefused (it did answer), SourceNeedsPerson, and the last bad answer of BAD_IN_A_ROW: then the
         source as a whole is unreachable.
         """
+        self.has_asked, self.told_seconds = True, None
         try:
             answer = call()
         except SourceRefused:

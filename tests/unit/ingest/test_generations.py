@@ -160,7 +160,9 @@ def test_completed_makes_assets_in_the_same_moment(running):
 def test_a_newly_signed_address_replaces_that_of_a_file_not_copied_yet(running):
     observe(running, State.COMPLETED, assets=(VIDEO, VIDEO))
     running.assets.filter(number=1).update(state=Asset.State.COPIED)
-    assert observe(running, State.COMPLETED, assets=(replace(VIDEO, url="https://cdn.test/a/fox.mp4?new"),) * 2)
+    assert observe(
+        running, State.COMPLETED, assets=(replace(VIDEO, url="https://cdn.test/a/fox.mp4?new"),) * 2
+    )
     assert [asset.url.endswith("?new") for asset in running.assets.all()] == [True, False]
 
 
@@ -202,7 +204,11 @@ def test_a_failure_keeps_the_words_and_the_detail_for_staff(running):
 
 
 def test_stacks_and_signatures_do_not_reach_what_people_see(running):
-    raw = {"error": {"traceback": "File /srv", "type": "X"}, "url": VIDEO.url, "deep": [[{"a": float("nan")}]]}
+    raw = {
+        "error": {"traceback": "File /srv", "type": "X"},
+        "url": VIDEO.url,
+        "deep": [[{"a": float("nan")}]],
+    }
     observe(running, State.COMPLETED, raw=raw, metadata={"poster": VIDEO.url})
     assert running.task.raw == {
         "error": {"type": "X"},
@@ -449,10 +455,14 @@ def test_an_event_that_moved_the_question_is_heard(running):
     at = now()
     stale = Generation.objects.get(pk=running.pk)
     Generation.objects.filter(pk=running.pk).update(ask_at=at)
-    generations.record_question(stale, ask_at=at + timedelta(seconds=30), pause_seconds=30)
+    generations.record_question(
+        stale, ask_at=at + timedelta(seconds=30), pause_seconds=30, asks_without_sign=0
+    )
     running.refresh_from_db()
     assert running.ask_at == at
-    generations.record_question(running, ask_at=at + timedelta(seconds=30), pause_seconds=30, signless=True)
+    generations.record_question(
+        running, ask_at=at + timedelta(seconds=30), pause_seconds=30, asks_without_sign=1
+    )
     running.refresh_from_db()
     assert (running.ask_at, running.pause_seconds) == (at + timedelta(seconds=30), 30)
     assert running.asks_without_sign == 1

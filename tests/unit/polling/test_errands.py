@@ -5,11 +5,22 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 from django_q.brokers import get_broker
+from django_q.signing import SignedPackage
 
 from tasks_app.models import Submission
-from tasks_app.polling.errands import enqueue_errands, enqueue_follow_up
+from tasks_app.polling import errands
+from tasks_app.polling.errands import enqueue_errands, enqueue_follow_up, enqueue_generation_follow_up
+from tasks_app.queue import COPIES_AT_ONCE
 from tasks_app.states import State
-from tests.factories import make_machine, make_order, make_source, make_task
+from tests.factories import (
+    make_asset,
+    make_generation,
+    make_generation_source,
+    make_machine,
+    make_order,
+    make_source,
+    make_task,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -107,3 +118,76 @@ def test_the_end_of_a_machines_task_moves_it_on_at_once(pick_ups):
     make_task(submission.source, submission=submission, state=State.COMPLETED)
     enqueue_follow_up(submission.source)
     assert pick_ups() == 1
+
+
+def enqueued():
+    """The names of the jobs in the queue, and their arguments."""
+    jobs = []
+    while tasks := get_broker().dequeue():
+        for ack_id, payload in tasks:
+            task = SignedPackage.loads(payload)
+            jobs.append((str(task["func"]).rpartition(".")[2], *task["args"]))
+            get_broker().acknowledge(ack_id)
+    return jobs
+
+
+@pytest.fixture(autouse=True)
+def nothing_enqueued_before():
+    errands._sent.clear()
+    get_broker().purge_queue()
+
+
+def test_an_order_in_the_queue_is_dispatched():
+    make_generation()
+    enqueue_errands(now())
+    assert enqueued() == [("dispatch",)]
+
+
+def test_a_call_without_an_answer_is_looked_into_when_it_is_due():
+    row = make_generation(called_at=now(), next_attempt_at=now() + timedelta(seconds=10))
+    enqueue_errands(now())
+    assert enqueued() == []
+    enqueue_errands(row.next_attempt_at)
+    assert enqueued() == [("dispatch",)]
+
+
+def test_a_waiting_result_is_copied_and_a_job_that_nobody_took_is_repeated_later():
+    asset, at = make_asset(), now()
+    for seconds in (0, 3, 6, 29):
+        enqueue_errands(at + timedelta(seconds=seconds))
+    assert enqueued() == [("copy_result", asset.pk)]
+    enqueue_errands(at + timedelta(seconds=31))
+    assert enqueued() == [("copy_result", asset.pk)]
+
+
+def test_copies_do_not_fill_the_queue():
+    row = make_generation(state=State.COMPLETED)
+    for _ in range(30):
+        make_asset(row)
+    for _ in range(5):
+        enqueue_errands(now())
+    assert len(enqueued()) == COPIES_AT_ONCE
+
+
+def test_a_copy_under_way_is_left_alone():
+    make_asset(lease_until=now() + timedelta(seconds=30))
+    enqueue_errands(now())
+    assert enqueued() == []
+
+
+def test_an_order_past_its_own_deadline_is_picked_up_once_it_is():
+    at = now()
+    make_generation(state=State.PROCESSING, cancel_at=at)
+    enqueue_errands(at - timedelta(seconds=1))
+    assert enqueued() == []
+    enqueue_errands(at)
+    assert enqueued() == [("pick_up",)]
+
+
+def test_the_end_of_a_task_frees_its_place_and_fetches_its_results_at_once():
+    source = make_generation_source()
+    asset = make_asset(make_generation(source, state=State.COMPLETED))
+    make_asset()  # of another source
+    make_generation(source)
+    enqueue_generation_follow_up(source, now())
+    assert enqueued() == [("dispatch",), ("copy_result", asset.pk)]

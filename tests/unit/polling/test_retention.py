@@ -6,9 +6,9 @@ import pytest
 from django.utils.timezone import now
 
 from tasks_app.ingest.logs import store_final_log
-from tasks_app.models import LogLine, TaskEvent
+from tasks_app.models import LogLine, TaskEvent, WebhookCall
 from tasks_app.polling.retention import tidy
-from tests.factories import add_log, make_task
+from tests.factories import add_log, make_generation_source, make_task
 
 pytestmark = pytest.mark.django_db
 
@@ -33,3 +33,12 @@ def test_single_lines_go_only_when_the_log_is_stored_compressed():
     LogLine.objects.create(task=ended, number=1, text="left by a killed worker")
     tidy(sleep=lambda _: None)
     assert list(LogLine.objects.values_list("task", flat=True)) == [running.pk]
+
+
+def test_ids_of_webhooks_go_after_a_day():
+    source = make_generation_source()
+    for hours in (23, 25):
+        at = now() - timedelta(hours=hours)
+        WebhookCall.objects.create(source=source, event_id=f"{hours} h old", at=at)
+    tidy(sleep=lambda _: None)
+    assert list(WebhookCall.objects.values_list("event_id", flat=True)) == ["23 h old"]
