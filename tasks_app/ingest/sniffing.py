@@ -38,11 +38,11 @@ def sniff(head: bytes) -> FileType:
     head = head[:HEAD_BYTES]
     if found := _known(head):
         return FileType(*found)
-    if text := _text_kind(head):
-        return FileType(UNKNOWN, {"json": ".json", "text": ".txt"}.get(text, ".bin"), text)
     for start, suffix in ((b"%PDF-", ".pdf"), (b"PK\x03\x04", ".zip"), (b"glTF", ".glb")):
         if head.startswith(start):
             return FileType(UNKNOWN, suffix)
+    if text := _text_kind(head):
+        return FileType(UNKNOWN, {"json": ".json", "text": ".txt"}.get(text, ".bin"), text)
     return _other_media(head)
 
 
@@ -139,7 +139,8 @@ def _other_media(head: bytes) -> FileType:
         return FileType(UNKNOWN, ".bin")
     for match in matches[:1]:
         media_type, suffix = str(match.mime_type).lower(), str(match.extension).lower()
-        if media_type.partition("/")[0] in _MEDIA and "svg" not in media_type and _SUFFIX.fullmatch(suffix):
-            # One that browsers would show is not believed here: its signs were looked for above.
-            return FileType(UNKNOWN if media_type in INLINE_TYPES else media_type, suffix)
+        # One that browsers would show is not believed here: its signs were looked for above.
+        is_media = media_type.partition("/")[0] in _MEDIA and media_type not in INLINE_TYPES
+        if is_media and "svg" not in media_type and _SUFFIX.fullmatch(suffix):
+            return FileType(media_type, suffix)
     return FileType(UNKNOWN, ".bin")

@@ -88,7 +88,7 @@ def removal_at(task: Task) -> datetime | None:
 
 
 def preview_clean_up(at: datetime | None = None) -> Preview:
-    """What a clean-up at `at` (now) would remove, and what comes next. Five queries."""
+    """What a clean-up at `at` (now) would remove, and what comes next. Nine queries."""
     at = at or now()
     due, later = _due(at), _cleanable().exclude(pk__in=_due(at).values("pk"))
     kept = Generation.objects.filter(kept_at__isnull=False, cleaned_at__isnull=True)

@@ -121,5 +121,8 @@ def _answer(request: HttpRequest, asset: Asset, headers: dict[str, str]) -> Http
         file = default_storage.open(cast(str, asset.file.name))
     except FileNotFoundError:
         raise Http404 from None
-    del headers["Accept-Ranges"]
-    return FileResponse(file, headers=headers)
+    response = FileResponse(file)
+    for name, value in headers.items():  # afterwards: it has guessed type and disposition from the file's name
+        response[name] = value
+    del response["Accept-Ranges"]
+    return response
