@@ -134,18 +134,11 @@ class NativeComfyUi:
         return files
 
     def find(self, order: Order, known: Collection[str] = ()) -> GenerationObservation | None:
-        """By our own id, which the server uses as its own or keeps in the prompt's extra data."""
-        running, pending = self._queue()
-        for seen in entries.queued(running, pending):
-            if seen.remote_id == order.own_id or entries.mark_of(seen) == order.own_id:
+        """By our own id, which the server uses as its own; older ones only keep it in the prompt's extra data."""
+        for seen in self.list_recent().observations:
+            if order.own_id in (seen.remote_id, entries.mark_of(seen)):
                 return seen
-        if (seen_ended := self._ended(order.own_id)) is not None:
-            return seen_ended
-        history = self._history({"max_items": HISTORY_ITEMS})
-        ended = [entries.ended(remote_id, entry, self._base) for remote_id, entry in history.items()]
-        if (
-            seen_ended := next((seen for seen in ended if entries.mark_of(seen) == order.own_id), None)
-        ) is None:
+        if (seen_ended := self._ended(order.own_id)) is None:
             wait_for_stragglers(order, SETTLE_SECONDS)
         return seen_ended
 
@@ -164,11 +157,12 @@ class NativeComfyUi:
 
     def list_recent(self, cursor: str = "") -> ListPage:
         running, pending = self._queue()
-        history = self._history({"max_items": HISTORY_ITEMS})
+        history = self._history()
         rows = {seen.remote_id: seen for seen in entries.queued(running, pending)}
-        for remote_id, entry in history.items():
+        for remote_id, entry in (history or {}).items():
             rows[remote_id] = entries.ended(remote_id, entry, self._base)
-        return ListPage(tuple(rows.values()), is_whole=len(history) < HISTORY_ITEMS)
+        is_whole = history is not None and len(history) < HISTORY_ITEMS
+        return ListPage(tuple(rows.values()), is_whole=is_whole)
 
     def handle_of(self, remote_id: str) -> Mapping[str, Any]:
         return {"id": remote_id}
@@ -240,11 +234,16 @@ class NativeComfyUi:
             raise SourceUnavailable("The answer is no queue of ComfyUI.", kind="garbage")
         return running, pending
 
-    def _history(self, params: Mapping[str, int]) -> dict[str, Any]:
-        data = self._caller.ask("GET", "/history", params=params).data
-        if not isinstance(data, dict):
+    def _history(self) -> dict[str, Any] | None:
+        """The newest entries by id; None where a gateway shows them only one by one."""
+        reply = self._caller.call("GET", "/history", params={"max_items": HISTORY_ITEMS})
+        if reply.status in (404, 405):
+            return None
+        if not reply.is_success:
+            raise refusal(reply)
+        if not isinstance(reply.data, dict):
             raise SourceUnavailable("The answer is no history of ComfyUI.", kind="garbage")
-        return {remote_id: entry for remote_id, entry in data.items() if id_of(remote_id)}
+        return {remote_id: entry for remote_id, entry in reply.data.items() if id_of(remote_id)}
 
     def _ended(self, remote_id: str) -> GenerationObservation | None:
         data = members_of(self._caller.ask("GET", f"/history/{remote_id}").data)
