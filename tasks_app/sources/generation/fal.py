@@ -93,10 +93,12 @@ class FalQueue:
         """Asks for a request that does not exist: with a good key the answer is that there is none."""
         app = next(iter(self._apps.values()))
         reply = self._caller.call("GET", _path({"id": NO_REQUEST, "app": app}, "/status"))
-        if not reply.is_json:
+        if not reply.is_json and reply.status in (404, 405):
             raise SourceRefused("The address answers, but there is no fal queue below it.", kind="not_found")
         if not reply.is_success and reply.status not in (400, 404, 422):
             raise refusal(reply)
+        if not reply.is_json:
+            raise SourceUnavailable("The answer is not JSON.", kind="garbage", status=reply.status)
         return Probe("fal queue")
 
     def submit(self, order: Order) -> Accepted:

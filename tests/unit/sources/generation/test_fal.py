@@ -262,8 +262,11 @@ def test_a_check_asks_for_a_request_that_does_not_exist(remote: Remote):
     assert open_at(remote).check().text == "fal queue"
 
 
-def test_a_check_of_some_other_server_says_so():
-    with Remote(lambda _seen: Say(200, "<h1>It works</h1>")) as remote, pytest.raises(SourceRefused):
+@pytest.mark.parametrize(
+    ("status", "error"), [(200, SourceUnavailable), (404, SourceRefused)], ids=["page", "none"]
+)
+def test_a_check_of_some_other_server_says_so(status: int, error: type[Exception]):
+    with Remote(lambda _seen: Say(status, "<h1>It works</h1>")) as remote, pytest.raises(error):
         open_at(remote).check()
 
 
