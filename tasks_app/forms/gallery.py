@@ -40,6 +40,11 @@ class GalleryForm(forms.Form):
         return {name: str(value) for name, value in self.cleaned_data.items() if value}
 
     @property
+    def chosen_beside_text(self) -> int:
+        """How many filters are set that are not the search text."""
+        return len([name for name in self.chosen if name != "q"])
+
+    @property
     def selects(self) -> list[forms.BoundField]:
         return [self[name] for name in ("whose", "kind", "source", "kept")]
 

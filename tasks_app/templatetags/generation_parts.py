@@ -12,7 +12,7 @@ from tasks_app.models import Asset, Generation, Source, Task
 from tasks_app.progress.estimate import format_usual, usual_duration
 from tasks_app.services import generation_queue
 from tasks_app.services.generation_sources import offers_of
-from tasks_app.sources.generation.base import Price
+from tasks_app.sources.generation.base import Offer
 from tasks_app.sources.generation.problems import WORDS, Kind, Words
 from tasks_app.states import State
 
@@ -87,9 +87,14 @@ def usually(task: Task) -> str:
 
 
 @register.filter
+def seconds_since(at: datetime) -> float:
+    return max(0.0, (now() - at).total_seconds())
+
+
+@register.filter
 def minutes_since(at: datetime) -> str:
     """`6 min`, `1 h 12 min`; a script counts on."""
-    whole = max(0, int((now() - at).total_seconds() // 60))
+    whole = int(seconds_since(at) // 60)
     return f"{whole} min" if whole < 60 else f"{whole // 60} h {whole % 60} min"
 
 
@@ -147,11 +152,16 @@ def copied_percent(asset: Asset) -> int | None:
 
 
 @register.filter
-def price_words(price: Price | None) -> str:
-    """`0.50 USD`, `0.10 USD per duration`; "" when nothing is known."""
-    if price is None:
+def price_words(offer: Offer | None) -> str:
+    """`0.50 USD`, `0.10 USD per s`; "" when nothing is known."""
+    if offer is None or offer.price is None:
         return ""
-    return f"{money(price.amount)} {price.currency}" + (f" per {price.per}" if price.per else "")
+    price = offer.price
+    words = f"{money(price.amount)} {price.currency}"
+    if not price.per:
+        return words
+    counted = next((one for one in offer.parameters if one.name == price.per), None)
+    return f"{words} per {(counted.unit or counted.label.lower()) if counted else price.per}"
 
 
 def money(amount: float) -> str:

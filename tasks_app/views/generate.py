@@ -170,7 +170,7 @@ def _workshop(source: Source, traffic: Traffic) -> Workshop:
         obstacle = f"{source.name} is paused by an admin."
     elif not offers:
         obstacle = "Its settings declare nothing that can be made."
-    prices = {offer.key: price_words(offer.price) for offer in offers}
+    prices = {offer.key: price_words(offer) for offer in offers}
     return Workshop(source, offers, traffic, obstacle, prices)
 
 
@@ -199,7 +199,7 @@ def _summary(source: Source, offer: Offer, per_value: Any) -> dict[str, Any]:
         "traffic": _traffic([source])[source.pk],
         "per": _per(offer),
         "price": _price(offer, per_value),
-        "price_rule": price_words(offer.price) if offer.price and offer.price.per else "",
+        "price_rule": price_words(offer) if offer.price and offer.price.per else "",
         "obstacle": f"{source.name} is paused by an admin." if source.paused_at else "",
     }
 

@@ -108,7 +108,7 @@ def retry(request: UserRequest, task_id: int) -> HttpResponse:
             form.add_error(None, str(error))
     offer = offer_of(row.source, made.offer)
     context = {"task": row, "form": form, "is_unknown": is_unknown}
-    context["price"] = price_words(offer.price) if offer else ""
+    context["price"] = price_words(offer)
     template = "tasks/_retry.html" if request.htmx else "tasks/retry.html"
     return render(request, template, context, status=422 if form.errors else 200)
 
