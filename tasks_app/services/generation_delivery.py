@@ -34,7 +34,13 @@ from tasks_app.sources.errors import (
     SourceRefused,
     SourceUnavailable,
 )
-from tasks_app.sources.generation.base import Accepted, GenerationSource, Order, Problem
+from tasks_app.sources.generation.base import (
+    Accepted,
+    GenerationObservation,
+    GenerationSource,
+    Order,
+    Problem,
+)
 from tasks_app.sources.generation.problems import WORDS, Kind, classify
 from tasks_app.states import State
 
@@ -253,6 +259,8 @@ def _judge(row: Generation, client: GenerationSource | None) -> None:
         can_repeat = client.capabilities.own_id or client.capabilities.idempotency_key
         seen = client.find(order_of(row, has_uploads=False), known=_known_ids(row))
         if seen is not None:
+            if not can_repeat and _may_be_anothers(row, seen):
+                raise OutcomeUnknown("It may be this order or another one whose answer got lost, too.")
             logger.info("call was carried out task=%d", row.pk)
             _record(row, Accepted(seen, client.handle_of(seen.remote_id)))
             return
@@ -271,6 +279,27 @@ def _judge(row: Generation, client: GenerationSource | None) -> None:
         _look_later(row, OutcomeUnknown("Nothing is to be seen of it yet.", kind="too_early"))
     else:
         _take_back(row)
+
+
+def _may_be_anothers(row: Generation, seen: GenerationObservation) -> bool:
+    """Whether another order of that time is just as much without an answer, and nothing tells whose task this is.
+
+    One of two that were under way may have arrived. Taken for the wrong one, its owner would be sent again.
+    """
+    assert row.called_at is not None
+    span = timedelta(seconds=ABSENCE_SECONDS)
+    rivals = Generation.objects.filter(
+        task__source=row.task.source_id,
+        task__state__in=[State.PENDING, State.LOST],  # a refused one certainly made nothing
+        kind=row.kind,
+        actor_name__gt="",
+        answered_at__isnull=True,
+        called_at__range=(row.called_at - span, row.called_at + span),
+    ).exclude(pk=row.pk)
+    told = (seen.input or {}).get("prompt")
+    if row.prompt and told == row.prompt:
+        rivals = rivals.filter(prompt=row.prompt)
+    return rivals.exists()
 
 
 def _known_ids(row: Generation) -> Collection[str]:

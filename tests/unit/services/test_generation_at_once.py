@@ -1,6 +1,7 @@
 """Videos and images in several threads at the same moment: one task per key, no limit passed, sent once."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from django.utils.timezone import now
@@ -76,8 +77,9 @@ def test_parallel_dispatches_give_no_more_places_than_there_are(settings):
 def test_the_limit_holds_while_many_dispatch_send_and_end(provider, settings):
     """Each thread is a worker: dispatch, send what got a place, let one end. The provider counts."""
     settings.VIDEO_MAX_CONCURRENT = 2
-    for _ in range(24):
-        make_generation(offer="clip")
+    sources = [make_generation_source(next_pass_at=now() + timedelta(hours=1)) for _ in range(2)]
+    for number in range(24):
+        make_generation(sources[number % 2], offer="clip")
     lock, most, sent = threading.Lock(), [], []
 
     def count():

@@ -312,6 +312,37 @@ def test_what_belongs_to_others_is_told_to_the_search(row, provider):
     assert provider.known == {answered.task.remote_id, before.task.remote_id}
 
 
+@pytest.mark.parametrize(
+    ("told", "is_taken"),
+    [({}, False), ({"input": {"prompt": "Another"}}, False), ({"input": {"prompt": "Mine"}}, True)],
+    ids=["no input", "other input", "own input"],
+)
+@pytest.mark.parametrize("state", [State.PENDING, State.LOST])
+def test_one_task_for_two_lost_answers_is_given_to_neither_by_guess(provider, told, is_taken, state):
+    source = make_generation_source()
+    row = make_generation(source, offer="clip", prompt="Mine")
+    lose(row, provider)
+    provider.show("vid_000001", State.PROCESSING, **told)
+    make_generation(
+        source,
+        is_sent=True,
+        state=state,
+        answered_at=None,
+        called_at=now() - timedelta(minutes=10, seconds=20),
+    )
+    after = deliver(row, provider)
+    assert (after.answered_at is not None) is is_taken
+    assert after.task.state == (State.PROCESSING if is_taken else State.LOST)
+
+
+def test_a_lost_answer_of_another_hour_and_a_refused_order_are_no_rivals(row, provider):
+    lose(row, provider)
+    fields = {"is_sent": True, "answered_at": None}
+    make_generation(row.task.source, called_at=now() - timedelta(minutes=20), **fields)
+    make_generation(row.task.source, called_at=now() - timedelta(minutes=10), state=State.FAILED, **fields)
+    assert deliver(row, provider).answered_at is not None
+
+
 def test_nothing_is_sent_again_before_the_first_call_must_have_ended(row, provider):
     """The worker was killed between noting and calling, or right after: an absent task proves nothing yet."""
     dispatch()
