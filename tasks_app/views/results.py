@@ -101,7 +101,6 @@ def _headers(asset: Asset, *, is_download: bool) -> dict[str, str]:
         # Asked again each time, so that it ends with the permission; the answer is then 304.
         "Cache-Control": "private, no-cache",
         "ETag": f'"{asset.sha256}"',
-        "Accept-Ranges": "bytes",
     }
 
 
@@ -122,7 +121,7 @@ def _answer(request: HttpRequest, asset: Asset, headers: dict[str, str]) -> Http
     except FileNotFoundError:
         raise Http404 from None
     response = FileResponse(file)
-    for name, value in headers.items():  # afterwards: it has guessed type and disposition from the file's name
+    # Afterwards: it has guessed type and disposition from the file's name.
+    for name, value in headers.items():
         response[name] = value
-    del response["Accept-Ranges"]
     return response
