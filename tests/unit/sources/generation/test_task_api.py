@@ -273,6 +273,13 @@ def test_an_error_becomes_plain_words_and_its_stack_stays_with_staff(
         assert "/srv/app/video.py" in seen.problem.detail
 
 
+def test_a_stack_of_any_language_is_kept_from_the_shown_answer(remote: Remote):
+    error = {"message": "boom", "traceback": "frame 7 of /srv/app/video"}
+    seen = see(remote, {"task_id": "vid_1", "status": "failed", "error": error})
+    assert seen.raw["error"] == {"message": "boom"}
+    assert seen.problem is not None and "frame 7 of /srv/app/video" in seen.problem.detail
+
+
 def test_a_failed_row_of_a_list_waits_for_its_error(remote: Remote):
     remote.replay("seed", 60)
     remote.on("GET", TASKS, Say(307, None, {"Location": f"{remote.url}{TASKS}/"}))
@@ -348,6 +355,15 @@ def test_only_the_own_origin_gets_the_key_for_a_download(remote: Remote):
     body = {"task_id": "vid_1", "status": "completed", "result": {"video_url": "https://cdn.example/a.mp4"}}
     remote.on("GET", f"{TASKS}/vid_1", Say(200, body))
     assert [a.needs_auth for a in open_api(remote, key=KEY).fetch({"id": "vid_1"}).assets] == [False]
+
+
+@pytest.mark.parametrize("needs_auth", [True, False])
+def test_a_download_carries_the_key_only_when_it_needs_it(remote: Remote, needs_auth: bool):
+    remote.on("GET", "/files/a.mp4", Say(200, b"bytes", {"Content-Type": "video/mp4"}))
+    source = open_api(remote, key=KEY)
+    with source.open_asset(remote.url + "/files/a.mp4", {}, needs_auth=needs_auth) as download:
+        assert b"".join(download.chunks) == b"bytes"
+    assert (remote.log[-1].headers.get("authorization") == f"Bearer {KEY}") is needs_auth
 
 
 # cancelling
