@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
@@ -35,6 +36,8 @@ PLACE_SECONDS = 20.0
 PATIENCE_SECONDS = 600.0
 """Of waiting without a turn that make up for one task at a provider. A video takes a minute or ten."""
 PICK_UP_LIMIT = 200
+MOST_TOLD = 20
+"""Waiting tasks whose pages are told at each start that they have moved up; further back nobody counts."""
 MOST_CONCURRENT = 10_000
 
 PAUSED = "The source is paused: nothing is sent to it."
@@ -85,6 +88,8 @@ def dispatch() -> list[int]:
                 transaction.on_commit(partial(enqueue, Job.GENERATE, order.pk))
             else:
                 line.end(order)  # withdrawn in this moment
+        if started:
+            _tell_moved(line, at)
     if started:
         logger.info("generations get a place count=%d", len(started))
     return started
@@ -187,6 +192,16 @@ def write_hold(source_id: int, pks: Collection[int], at: datetime, **values: Any
 
 def _startable(at: datetime) -> "QuerySet[Generation]":
     return Generation.objects.startable(at).filter(task__source__failing_since__isnull=True)
+
+
+def _tell_moved(line: "_Line", at: datetime) -> None:
+    """Pages show places: those in front have another one now."""
+    events: dict[int, Events] = {}
+    for order in islice(line.play(), MOST_TOLD):
+        of_source = events.setdefault(order.source_id, Events(order.source_id, at))
+        of_source.add(TaskEvent.Kind.STATE, order.pk)
+    for each in events.values():
+        each.save()
 
 
 def _give_place(pk: int) -> bool:

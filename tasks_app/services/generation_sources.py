@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from tasks_app.audit.recorder import record
 from tasks_app.errors import InvalidInput, SourcePaused
 from tasks_app.ingest.text import storable, storable_json
 from tasks_app.models import AuditEntry, Source, TaskEvent, Team
+from tasks_app.services.generation_queue import release
 from tasks_app.services.source_input import check_name, check_pins
 from tasks_app.sources.certificates import fetch_fingerprint
 from tasks_app.sources.errors import SourceError
@@ -140,6 +142,7 @@ def change_generation_source(
         return
     _save(source, ["name", "urls", "settings", "fingerprints", "ca_pem", "next_pass_at"])
     record(Action.SOURCE_CHANGE, actor=actor, target=source, **_difference(before, after))
+    transaction.on_commit(partial(release, source))
     _announce(source)
 
 
@@ -161,6 +164,7 @@ def replace_generation_key(
     _save(source, [*_SEALED.values(), "next_pass_at"])
     deeds = {name: "set" if secret else "removed" for name, secret in given.items() if secret is not None}
     record(Action.SOURCE_SECRET, actor=actor, target=source, after=deeds)
+    transaction.on_commit(partial(release, source))
     _announce(source)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -16,6 +17,7 @@ from tasks_app.errors import InvalidInput, SourcePaused
 from tasks_app.ingest.health import record_permissions
 from tasks_app.ingest.text import storable
 from tasks_app.models import AuditEntry, Source, Task, TaskEvent
+from tasks_app.services.generation_queue import release
 from tasks_app.services.source_input import check_addresses, check_name, check_pins, check_token
 from tasks_app.sources.errors import SourceError
 from tasks_app.sources.proxmox import Connection, Permissions, ProxmoxSource, Version
@@ -139,6 +141,8 @@ def resume_source(source: Source, *, actor: User | None) -> None:
     if paused.update(paused_at=None, next_pass_at=now()):
         record(Action.SOURCE_RESUME, actor=actor, target=source)
         _announce(source)
+        if source.is_generation:
+            transaction.on_commit(partial(release, source))
     source.refresh_from_db(fields=["paused_at", "next_pass_at"])
 
 

@@ -17,6 +17,7 @@ from tasks_app.live.events import newest_event_id
 from tasks_app.models import Source, Submission, Task
 from tasks_app.models.task import TaskQuerySet
 from tasks_app.states import LABELS, OPEN_STATES, State
+from tasks_app.templatetags.generation_parts import note_places
 from tasks_app.views.paging import rows_of
 from tasks_app.views.requests import UserRequest
 
@@ -43,10 +44,12 @@ def dashboard(request: UserRequest) -> HttpResponse:
         tasks.unfinished(),
         tasks.unacknowledged_failures().filter(started_at__gte=now() - _DAY),
     )
+    running_rows = list(rows_of(running).order_by("-started_at", "-pk")[:_ROWS])
+    note_places(running_rows)
     context = {
         "live_after": live_after,
         "sources": sources,
-        "running": rows_of(running).order_by("-started_at", "-pk")[:_ROWS],
+        "running": running_rows,
         "running_count": running.count(),
         "failures": rows_of(failures).order_by("-started_at", "-pk")[:_ROWS],
         "failure_count": failures.count(),

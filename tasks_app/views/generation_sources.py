@@ -24,6 +24,7 @@ from tasks_app.forms.generation_sources import (
 from tasks_app.forms.refusals import show_refusal
 from tasks_app.models import Generation, Source, Team
 from tasks_app.services import generation_sources as service
+from tasks_app.services.generation_queue import holds_of
 from tasks_app.services.generation_sources import GenerationCheck
 from tasks_app.sources.errors import SourceError
 from tasks_app.sources.generation.registry import DIALECTS
@@ -145,6 +146,7 @@ def source_context(source: Source, *, can_manage: bool) -> dict[str, Any]:
     return {
         "offers": service.offers_of(source),
         "limits": source.settings.get("limits") or {},
+        "holds": holds_of(source),
         "running": made.at_remote().count(),
         "waiting": made.held().count(),
         "teams": source.teams.select_related("group").order_by("group__name"),

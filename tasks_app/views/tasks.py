@@ -18,6 +18,7 @@ from tasks_app.models.source import SourceQuerySet
 from tasks_app.models.task import TaskQuerySet
 from tasks_app.states import State
 from tasks_app.templatetags.admin_parts import functions_of
+from tasks_app.templatetags.generation_parts import note_places
 from tasks_app.views.paging import Cursor, count_capped, open_among, read_page, rows_of
 from tasks_app.views.requests import UserRequest
 
@@ -72,6 +73,7 @@ def _rows(request: UserRequest, form: TaskFilterForm) -> dict[str, Any]:
     newest = Task.objects.aggregate(newest=Max("pk"))["newest"] or 0
     before = Cursor.parse(request.GET.get("before", ""))
     page = read_page(rows_of(form.apply(visible, today=now())), before)
+    note_places(page.tasks)
     empty = ""
     if not page.tasks:
         empty = "filtered" if form.chosen or before else "none"
