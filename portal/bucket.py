@@ -34,6 +34,8 @@ class PrivateBucket(S3Storage):  # type: ignore[misc]
     def read_range(self, name: str, first: int, last: int) -> Iterator[bytes]:
         """The bytes from `first` to `last`, both included. Raises botocore's errors."""
         key = self._normalize_name(name)
-        answer = self.bucket.Object(key).get(Range=f"bytes={first}-{last}")
-        with answer["Body"] as body:
+        body = self.bucket.Object(key).get(Range=f"bytes={first}-{last}")["Body"]
+        try:
             yield from body.iter_chunks(PIECE_BYTES)
+        finally:
+            body.close()

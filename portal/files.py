@@ -5,6 +5,7 @@ reaches it as `request.META["asgi.scope"]`. It is an object of this process: no 
 """
 
 import asyncio
+import logging
 import os
 import stat
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -14,6 +15,8 @@ import anyio
 from django.core.files.storage import default_storage
 from starlette.datastructures import Headers
 from starlette.responses import FileResponse, PlainTextResponse
+
+logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -54,7 +57,7 @@ async def send_file(name: str, headers: RawHeaders, scope: Scope, receive: Recei
     try:
         path = default_storage.path(name)
     except NotImplementedError:
-        sending = _send_remote(name, headers, scope, send)
+        sending = _send_remote(name, headers, scope, receive, send)
     else:
         sending = _send_local(path, headers, scope, receive, send)
     await _until_gone(sending, receive)
@@ -107,32 +110,42 @@ async def _send_gone(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("The file is not there any more.", status_code=404)(scope, receive, send)
 
 
-async def _send_remote(name: str, headers: RawHeaders, scope: Scope, send: Send) -> None:
+async def _send_remote(name: str, headers: RawHeaders, scope: Scope, receive: Receive, send: Send) -> None:
     """From a storage that reads ranges itself, piece by piece; every piece is fetched when the last one has gone."""
-    size = await anyio.to_thread.run_sync(default_storage.size, name)
-    asked = Headers(raw=_with_one_range(scope)["headers"])
-    etag = Headers(raw=headers).get("etag", "")
-    span = _span(asked.get("range", ""), size) if asked.get("if-range", etag) == etag else (0, size - 1)
-    start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
-    if span is None:
-        told = [(b"content-range", f"bytes */{size}".encode()), (b"content-length", b"0")]
-        await send({**start, "status": 416, "headers": told})
-        return await send({"type": "http.response.body", "body": b""})
-    first, last = span
-    told = [*headers, (b"accept-ranges", b"bytes"), (b"content-length", str(last - first + 1).encode())]
-    if (first, last) != (0, size - 1):
-        told.append((b"content-range", f"bytes {first}-{last}/{size}".encode()))
-        start["status"] = 206
-    if scope["method"] == "HEAD" or last < first:
-        await send({**start, "headers": told})
-        return await send({"type": "http.response.body", "body": b""})
-    pieces: Iterator[bytes] = default_storage.read_range(name, first, last)  # type: ignore[attr-defined]
-    piece = await anyio.to_thread.run_sync(_next, pieces)
-    await send({**start, "headers": told})
+    try:
+        size = await anyio.to_thread.run_sync(default_storage.size, name)
+        status, told, span = _answer(headers, scope, size)
+        pieces: Iterator[bytes] = iter(())
+        if span and scope["method"] != "HEAD":
+            pieces = default_storage.read_range(name, *span)  # type: ignore[attr-defined]
+        piece = await anyio.to_thread.run_sync(_next, pieces)
+    except FileNotFoundError:
+        return await _send_gone(scope, receive, send)
+    except Exception:  # whatever a storage raises
+        logger.exception("media storage does not answer")
+        answer = PlainTextResponse("The portal's media storage does not answer.", status_code=502)
+        return await answer(scope, receive, send)
+    await send({"type": "http.response.start", "status": status, "headers": told})
     while piece:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
         piece = await anyio.to_thread.run_sync(_next, pieces)
     await send({"type": "http.response.body", "body": b""})
+
+
+def _answer(headers: RawHeaders, scope: Scope, size: int) -> tuple[int, RawHeaders, tuple[int, int] | None]:
+    """Status, headers, and the first and last byte to send; None for none."""
+    asked = Headers(raw=_with_one_range(scope)["headers"])
+    etag = Headers(raw=headers).get("etag", "")
+    whole = (0, size - 1)
+    span = _span(asked.get("range", ""), size) if asked.get("if-range", etag) == etag else whole
+    if span is None:
+        told = [(b"content-range", f"bytes */{size}".encode()), (b"content-length", b"0")]
+        return 416, told, None
+    first, last = span
+    told = [*headers, (b"accept-ranges", b"bytes"), (b"content-length", str(last - first + 1).encode())]
+    if span == whole:
+        return 200, told, span if size else None
+    return 206, [*told, (b"content-range", f"bytes {first}-{last}/{size}".encode())], span
 
 
 def _next(pieces: Iterator[bytes]) -> bytes:
