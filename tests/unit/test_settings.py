@@ -45,6 +45,12 @@ def start(tmp_path: Path, **environ: str) -> subprocess.CompletedProcess[str]:
         ("PORTAL_TIME_ZONE", ""),
         ("PORTAL_DATA_DIR", "/dev/null/portal"),
         ("PORTAL_SECRET_KEY_FILE", "/nowhere/at/all"),
+        ("PORTAL_MEDIA_URL", "https://bucket.example/"),
+        ("PORTAL_MEDIA_URL", "s3:///prefix"),
+        ("PORTAL_MEDIA_URL", "s3://key:secret@bucket/prefix"),
+        ("PORTAL_MEDIA_URL", "s3://bucket/prefix?acl=public-read"),
+        ("PORTAL_MEDIA_URL", "s3://bucket?endpoint_url=minio:9000"),
+        ("PORTAL_MEDIA_ACCESS_KEY", "AKIA"),
     ],
 )
 def test_a_wrong_value_stops_the_start_and_is_named(tmp_path, name, value):
