@@ -58,6 +58,7 @@ class CloneRequest(Schema):
 @router.post(
     "/clones",
     response={200: Accepted, 401: ErrorBody, 403: ErrorBody, 409: ErrorBody, 422: ErrorBody},
+    operation_id="order_clones",
     summary="Order or clone machines",
     description="An item of the catalogue, one machine or many: `order_…` is pending while it waits for approval or "
     "in the queue, then follows its clones, and is completed when the machines are ready. With `source` and `vmid` "

@@ -5,6 +5,8 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_safe
 
 from tasks_app.api.application import api
@@ -30,7 +32,7 @@ class Operation:
     method: str
     path: str
     summary: str
-    words: str
+    words: SafeString
     fields: tuple[Field, ...]
     answers: tuple[tuple[str, str], ...]
     anchor: str
@@ -46,7 +48,13 @@ def api_docs(request: HttpRequest) -> HttpResponse:
         for method in _METHODS
         if method in item
     ]
-    context = {"operations": operations, "base": request.build_absolute_uri("/").rstrip("/")}
+    base = request.build_absolute_uri("/").rstrip("/")
+    context = {
+        "operations": operations,
+        "base": base,
+        "socket_base": base.replace("http", "ws", 1),
+        "host": request.get_host(),
+    }
     return render(request, "api/docs.html", context)
 
 
@@ -67,9 +75,9 @@ def _operation(schema: dict[str, Any], method: str, path: str, given: dict[str, 
     )
     return Operation(
         method=method.upper(),
-        path=path.replace("{path:", "{"),
+        path=path,
         summary=given.get("summary", ""),
-        words=given.get("description", ""),
+        words=_with_code(given.get("description", "")),
         fields=tuple(fields),
         answers=answers,
         anchor=given["operationId"],
@@ -89,14 +97,24 @@ def _resolve(given: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _with_code(text: str) -> SafeString:
+    """Text with `backticks` as HTML."""
+    parts = enumerate(text.split("`"))
+    return mark_safe(  # noqa: S308  each part is escaped
+        "".join(
+            format_html("<code>{}</code>", part) if number % 2 else escape(part) for number, part in parts
+        )
+    )
+
+
 def _type(given: dict[str, Any], schema: dict[str, Any]) -> str:
     """`string`, `integer 1–500`, `string or null`."""
     given = _resolve(given, schema)
     if "anyOf" in given:
         kinds = [_type(each, schema) for each in given["anyOf"]]
         return " or ".join(kind for kind in kinds if kind != "null")
-    words = str(given.get("type", "any"))
-    if given.get("format"):
-        words = f"{given['format']}"
+    if given.get("type") == "array":
+        return f"list of {_type(given.get('items', {}), schema)}"
+    words = str(given.get("format") or given.get("type", "any"))
     low, high = given.get("minimum"), given.get("maximum")
     return f"{words} {low}–{high}" if low is not None and high is not None else words

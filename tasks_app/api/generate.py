@@ -65,6 +65,7 @@ def _described(properties: dict[str, Any]) -> dict[str, Any]:
 @router.post(
     "/videos/generate",
     response=_ANSWERS,
+    operation_id="generate_video",
     summary="Make a video",
     description="Answers at once with the id to ask about. What else the offer takes is sent beside these names.",
     openapi_extra=_described(_VIDEO),
@@ -76,6 +77,7 @@ def generate_video(request: ApiRequest) -> HttpResponse:
 @router.post(
     "/images/generate",
     response=_ANSWERS,
+    operation_id="generate_image",
     summary="Make an image",
     description="As for videos; the result has an `image_url`.",
     openapi_extra=_described(_COMMON | {"image": _PICTURE, "size": {"type": "string"}}),
@@ -87,6 +89,7 @@ def generate_image(request: ApiRequest) -> HttpResponse:
 @router.post(
     "/workflow/generate",
     response=_ANSWERS,
+    operation_id="generate_workflow",
     summary="Run a workflow",
     description="As for videos; a workflow's own names stand beside these.",
     openapi_extra=_described(_COMMON | {"script": {"type": "string"}}),

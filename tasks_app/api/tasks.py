@@ -22,6 +22,7 @@ router = Router(tags=["Tasks"])
 @router.get(
     "/tasks",
     response={200: list[TaskRow], 401: ErrorBody, 422: ErrorBody},
+    operation_id="list_tasks",
     summary="List tasks",
     description="What you may see, newest first, as a bare array. While there is more, the `Link` header holds the "
     'address of the next page with `rel="next"`.',
@@ -40,6 +41,7 @@ router.get("/tasks/", include_in_schema=False)(list_tasks)
 @router.get(
     "/tasks/{path:task_id}",
     response={200: TaskObject, 401: ErrorBody, 404: ErrorBody},
+    operation_id="get_task",
     summary="Status of a task",
     description="Ask again until `status` is completed, failed or cancelled. A UPID is taken as id, too.",
 )
@@ -51,9 +53,10 @@ def get_task(request: ApiRequest, task_id: str) -> HttpResponse:
 @router.delete(
     "/tasks/{path:task_id}",
     response={200: Cancelled, 401: ErrorBody, 403: ErrorBody, 404: ErrorBody, 409: ErrorBody},
+    operation_id="cancel_task",
     summary="Cancel a task",
-    description="Cancelling is a wish: the message says whether it *has been cancelled*, or whether this *has been "
-    "requested* and the status will tell. A task that has ended is answered with 409, and nothing changes.",
+    description="Cancelling is a wish: the message says whether it has been cancelled, or whether this has been "
+    "requested and the status will tell. A task that has ended is answered with 409, and nothing changes.",
 )
 def delete_task(request: ApiRequest, task_id: str) -> HttpResponse:
     ref, snapshot = find(request, task_id)

@@ -15,8 +15,7 @@ class TokenForm(forms.Form):
     name = forms.CharField(
         max_length=60,
         label="What it is for",
-        help_text="For example the name of the script or the machine that uses it.",
-        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "name of a script or machine"}),
     )
     days = forms.ChoiceField(choices=DAYS, initial="90", label="Counts for")
 
