@@ -12,6 +12,7 @@ PARTS = {
     "lists": "bench.lists",
     "idle": "bench.idle",
     "batch": "bench.batch",
+    "generation": "bench.generation",
 }
 
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,7 +39,10 @@ def clean_environ(data_dir: Path, **settings: str) -> dict[str, str]:
 
 
 class Portal:
-    """`with Portal(source=cluster.portal) as portal:` serves until the end. `demo` starts its own demo cluster."""
+    """`with Portal(source=cluster.portal) as portal:` serves until the end. `demo` starts its own demo cluster.
+
+    `prepare` is a Python module with its arguments that fills the migrated database before the start.
+    """
 
     def __init__(
         self,
@@ -47,8 +50,9 @@ class Portal:
         source: Connection | None = None,
         demo: bool = False,
         environ: Mapping[str, str] | None = None,
+        prepare: Sequence[str] = (),
     ) -> None:
-        self._source, self._demo = source, demo
+        self._source, self._demo, self._prepare = source, demo, prepare
         self.data_dir = Path(tempfile.mkdtemp(prefix="portal-bench-"))
         self.environ = clean_environ(self.data_dir, **(environ or {}))
         self.database = self.data_dir / "portal.sqlite3"
@@ -60,6 +64,10 @@ class Portal:
             if self._source is not None:
                 self._manage("migrate", "--verbosity", "0")
                 self._add(self._source)
+            if self._prepare:
+                self._manage("migrate", "--verbosity", "0")
+                filling = [sys.executable, "-m", *self._prepare]
+                subprocess.run(filling, cwd=ROOT, env=self.environ, check=True, timeout=120)
             command = [sys.executable, "manage.py", "serve", "--port", str(self.port)]
             self.process = subprocess.Popen(
                 [*command, "--demo"] if self._demo else command,

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -22,6 +22,9 @@ MOST_JSON = 32_000
 """Characters of one JSON value (metadata, raw answer, handle); a larger one is not kept."""
 _MOST_DEPTH = 20
 _MOST_ITEMS = 500
+
+SMALL_MOVES = timedelta(seconds=10)
+"""Less than a percent is written no more often: a remote with many digits would otherwise cost a write each time."""
 
 REPORTED = "reported_percent"
 """In Generation.metadata: the remote's last number, which may go back where the bar does not."""
@@ -63,7 +66,7 @@ def changes_of(row: Generation, seen: GenerationObservation, at: datetime) -> Ch
         changes.ends = seen.state in FINAL_STATES
     state = State(changes.task.get("state", old))
     if not (seen.state is State.PENDING and old is State.PROCESSING):
-        _told(changes, row, seen, state)
+        _told(changes, row, seen, state, at)
     updated_at = aware(seen.updated_at)
     if updated_at and (row.remote_updated_at is None or updated_at > row.remote_updated_at):
         changes.generation["remote_updated_at"] = updated_at
@@ -154,11 +157,11 @@ def _afterwards(row: Generation, seen: GenerationObservation) -> Changes:
     return changes
 
 
-def _told(changes: Changes, row: Generation, seen: GenerationObservation, state: State) -> None:
+def _told(changes: Changes, row: Generation, seen: GenerationObservation, state: State, at: datetime) -> None:
     """Words and numbers. What is empty in the answer does not empty the row: lists tell less than single answers."""
     _put(changes.generation, row, "word", _text(seen.word, 60) or str(seen.state or row.word))
     metadata = row.metadata | shown_json(seen.metadata, {})
-    _progress(changes, row, seen, state, metadata)
+    _progress(changes, row, seen, state, metadata, at)
     if fits(metadata):
         _put(changes.generation, row, "metadata", metadata)
     if message := _text(seen.message, MOST_TEXT):
@@ -169,20 +172,32 @@ def _told(changes: Changes, row: Generation, seen: GenerationObservation, state:
 
 
 def _progress(
-    changes: Changes, row: Generation, seen: GenerationObservation, state: State, metadata: dict[str, Any]
+    changes: Changes,
+    row: Generation,
+    seen: GenerationObservation,
+    state: State,
+    metadata: dict[str, Any],
+    at: datetime,
 ) -> None:
     """The stored number is the remote's last, the bar its highest. None stays None: no number is made up."""
     reported = _percent(seen.progress)
-    if reported is not None:
-        if row.metadata.get(REPORTED) != reported:
-            metadata[REPORTED] = reported
-            changes.is_sign = True
+    if reported is not None and _has_moved(row, reported, at):
+        metadata[REPORTED] = reported
+        changes.is_sign = True
         _put(changes.task, row.task, "percent", max(row.task.percent or 0.0, reported))
     place = _place(seen.queue_position) if state is State.PENDING else None
     is_untold = seen.is_partial and state is State.PENDING and place is None
     if not is_untold and place != row.queue_position:
         changes.generation["queue_position"] = place
         changes.is_sign = True
+
+
+def _has_moved(row: Generation, reported: float, at: datetime) -> bool:
+    """Whether the number is worth a write: by a point, or at all when the last one is some seconds old."""
+    known = row.metadata.get(REPORTED)
+    if not isinstance(known, int | float) or reported in (known, 100.0):
+        return bool(known != reported)
+    return abs(reported - known) >= 1.0 or at - row.last_sign_at >= SMALL_MOVES
 
 
 def _put(target: dict[str, Any], row: Any, name: str, value: Any) -> None:

@@ -39,6 +39,8 @@ FIRST_QUESTION = timedelta(seconds=2)
 """After an answer to an order; the poller finds its own pace from there."""
 MOST_NEW = 200
 """Tasks of others that one call of `discover` adds; the rest come with the next."""
+BATCH = 50
+"""Rows of a list in one transaction: with more, other writers on SQLite wait noticeably."""
 _MOST_SEARCHED = 4000
 _MOST_ID = 1000
 
@@ -88,6 +90,21 @@ def observe(task_pk: int, seen: GenerationObservation, *, at: datetime) -> bool:
         has_changed = _apply(row, seen, at, events)
         events.save()
     return has_changed
+
+
+def observe_many(told: Sequence[tuple[int, GenerationObservation]], *, at: datetime) -> set[int]:
+    """`observe` for the rows of a list (task pk, what was seen), some in one transaction. Returns what changed."""
+    changed = set()
+    for first in range(0, len(told), BATCH):
+        batch = dict(told[first : first + BATCH])
+        with transaction.atomic():
+            rows = Generation.objects.select_for_update().select_related("task").in_bulk(list(batch))
+            for pk, row in rows.items():
+                events = Events(row.task.source_id, at)
+                if _apply(row, batch[pk], at, events):
+                    changed.add(pk)
+                events.save()
+    return changed
 
 
 def tells_news(row: Generation, seen: GenerationObservation, *, at: datetime) -> bool:
@@ -258,14 +275,18 @@ def _save(row: Generation, changes: Changes, at: datetime, events: Events) -> bo
     if changes.generation:
         row.save(update_fields=list(changes.generation))
     if changes.task:
+        names = {*changes.task, "changed_at"}
         row.task.changed_at = at
-        row.task.search_text = search_text_of(row)
-        row.task.save(update_fields=[*changes.task, "changed_at", "search_text"])
+        if not names.isdisjoint(_SEARCHED):
+            row.task.search_text = search_text_of(row)
+            names.add("search_text")
+        row.task.save(update_fields=names)
     if kind := _event_of(changes):
         events.add(kind, row.pk)
     return True
 
 
+_SEARCHED = frozenset({"remote_id", "error_line"})
 _MOVES = frozenset({"percent", "step", "raw"})
 _UNSEEN = frozenset(
     {

@@ -101,7 +101,8 @@ def _write(visit: GenerationVisit, listing: Listing, rows: Collection[Generation
     """
     memory, at = visit.memory, visit.clock()
     memory.present, memory.absent, memory.told_final = set(), set(), {}
-    present, has_news = [], False
+    present: list[Generation] = []
+    news: list[tuple[int, GenerationObservation]] = []
     for row in rows:
         told = next((listing.seen[i] for i in row_ids(row) if i in listing.seen), None)
         if told is None:
@@ -111,12 +112,12 @@ def _write(visit: GenerationVisit, listing: Listing, rows: Collection[Generation
         memory.present.add(row.pk)
         if told.is_partial and told.state in _NEEDS_FETCH:
             memory.told_final[row.pk] = told
-            has_news = True
         elif generations.tells_news(row, told, at=at):
-            visit.note(row, generations.observe(row.pk, told, at=at), told.state)
-            has_news = True
+            news.append((row.pk, told))
+    changed = generations.observe_many(news, at=at)
+    visit.has_ended |= any(pk in changed and told.state in FINAL_STATES for pk, told in news)
     count_lists(memory, present)
-    return has_news
+    return bool(news or memory.told_final)
 
 
 def _discover(visit: GenerationVisit, listing: Listing, rows: Collection[Generation]) -> None:
@@ -154,7 +155,10 @@ def _plan(visit: GenerationVisit, listing: Listing, *, has_news: bool, for_all: 
     else:
         memory.list_pause = 0.0
         wait = asking.spread(asking.LIST_LOOK_SECONDS, visit.chance())
-    memory.list_at = visit.clock() + timedelta(seconds=wait)
+    assert memory.listed_at is not None
+    memory.list_at = memory.listed_at + timedelta(
+        seconds=wait
+    )  # writing its rows takes nothing from the pace
 
 
 def _is_watched(visit: GenerationVisit, rows: Collection[Generation]) -> bool:

@@ -173,7 +173,7 @@ def _fetch(visit: GenerationVisit, row: Generation, handle: Mapping[str, object]
 def _note_told(visit: GenerationVisit, row: Generation, seen: GenerationObservation) -> None:
     at = visit.clock()
     has_changed = generations.observe(row.pk, seen, at=at)
-    visit.note(row, has_changed, seen.state)
+    visit.note_end(has_changed, seen.state)
     fresh = Generation.objects.select_related("task").only("last_sign_at", "queue_position", "task__state")
     after = fresh.get(pk=row.pk)
     if after.task.is_final:
@@ -200,7 +200,7 @@ def _note_missing(visit: GenerationVisit, row: Generation) -> None:
         memory.unfetched[row.pk] = (count + 1, since)
         is_enough = count + 1 >= LOST_AFTER_MISSES and at - since >= LOST_AFTER
         if is_enough:
-            visit.note(row, generations.observe(row.pk, told, at=at), told.state)
+            visit.note_end(generations.observe(row.pk, told, at=at), told.state)
             return
     elif row.pk not in memory.present:
         generations.note_missing(row.pk, at=at)

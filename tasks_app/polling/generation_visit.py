@@ -11,7 +11,7 @@ from typing import TypeVar
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from tasks_app.models import Generation, Source
+from tasks_app.models import Source
 from tasks_app.polling import asking
 from tasks_app.polling.memory import GenerationMemory
 from tasks_app.sources.errors import SourceError, SourceNeedsPerson, SourceRefused, SourceUnavailable
@@ -65,8 +65,8 @@ class GenerationVisit:
         self._answered()
         return answer
 
-    def note(self, row: Generation, has_changed: bool, state: State | None) -> None:
-        """Something was written of `row`."""
+    def note_end(self, has_changed: bool, state: State | None) -> None:
+        """Remember that a task of ours has ended in this pass, if it has."""
         if has_changed and state in FINAL_STATES:
             self.has_ended = True
 

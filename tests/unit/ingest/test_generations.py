@@ -103,6 +103,25 @@ def test_without_a_number_there_is_no_number(running):
     assert running.task.percent == 12
 
 
+def test_fractions_of_a_percent_are_written_now_and_then(running):
+    at = now()
+    observe(running, at=at, progress=10.0)
+    assert not observe(running, at=at + timedelta(seconds=3), progress=10.4)
+    assert observe(running, at=at + timedelta(seconds=4), progress=11.1)
+    assert observe(running, at=at + timedelta(seconds=15), progress=11.2)
+    assert running.last_sign_at == at + timedelta(seconds=15)
+
+
+def test_the_rows_of_a_list_are_written_together(running):
+    rows = [running, *(make_generation(state=State.PROCESSING) for _ in range(59))]
+    told = [(row.pk, seen(row, State.COMPLETED if row is running else State.PROCESSING)) for row in rows]
+    assert generations.observe_many(told, at=now()) == {row.pk for row in rows}
+    assert generations.observe_many(told, at=now()) == set()
+    running.refresh_from_db()
+    assert running.task.state == "completed"
+    assert TaskLog.objects.filter(task=running.task).exists()
+
+
 def test_a_hundred_percent_is_no_end(running):
     observe(running, progress=100)
     assert (running.task.state, running.task.percent) == ("processing", 100)
