@@ -139,7 +139,7 @@ def submitted(platform: Platform, **parameters: Any) -> Iterator[Generation]:
     source = make_generation_source(
         kind="replicate",
         urls=[platform.origin],
-        settings={"offers": [OFFER], "webhooks": True, "webhook": True},
+        settings={"offers": [OFFER], "webhooks": True},
         webhook_secret_sealed=sealed,
     )
     task = submit_generation(
