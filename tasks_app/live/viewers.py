@@ -12,6 +12,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import connections
+from django.db.models.functions import Coalesce
 from django.utils.crypto import constant_time_compare
 from django.utils.timezone import now
 
@@ -120,6 +121,7 @@ def _hash_fits(person: User, found: object) -> bool:
 
 
 def read_owners_of(task_ids: Collection[int]) -> dict[int, tuple[int, frozenset[int]]]:
-    """Task key → source key, and the team whose machine it is about, for those that exist: as `Viewer.may_see` asks."""
-    rows = Task.objects.filter(pk__in=task_ids).values_list("pk", "source_id", "submission__machine__team_id")
+    """Task key → source key, and the team of its machine or its video, for those that exist: as `Viewer.may_see` asks."""
+    team_id = Coalesce("submission__machine__team_id", "generation__team_id")
+    rows = Task.objects.filter(pk__in=task_ids).values_list("pk", "source_id", team_id)
     return {pk: (source, frozenset() if team is None else frozenset({team})) for pk, source, team in rows}
