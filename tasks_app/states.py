@@ -25,8 +25,27 @@ LABELS: dict[State, str] = {
 
 CHOICES = [(state.value, LABELS[state]) for state in State]
 
+WARNINGS, ATTENTION = "warnings", "attention"
+"""What can be asked for beside the states: completed with warnings, and failures that nobody has acknowledged."""
+
+OUTCOMES: dict[str, str] = {
+    State.FAILED: LABELS[State.FAILED],
+    State.LOST: LABELS[State.LOST],
+    State.CANCELLED: LABELS[State.CANCELLED],
+    WARNINGS: "Completed with warnings",
+    State.PROCESSING: LABELS[State.PROCESSING],
+    State.PENDING: LABELS[State.PENDING],
+    State.COMPLETED: LABELS[State.COMPLETED],
+}
+"""Every task has exactly one of these: its state, and "warnings" if it completed with some. Failures first."""
+
 OPEN_STATES = frozenset({State.PENDING, State.PROCESSING})
 FINAL_STATES = frozenset(State) - OPEN_STATES
+
+
+def outcome_of(state: str, warnings: int) -> str:
+    """The one of OUTCOMES that a task has."""
+    return WARNINGS if state == State.COMPLETED and warnings else State(state).value
 
 
 def may_become(old: State, new: State) -> bool:

@@ -5,7 +5,7 @@ from django.db import connection
 from django.utils.timezone import now
 
 from tasks_app.forms.filters import TaskFilterForm
-from tasks_app.models import Role, Source, Task
+from tasks_app.models import Grant, Role, Source, Task
 from tasks_app.views.paging import open_among
 from tests.factories import make_item, make_source, make_task, make_team, make_user
 
@@ -32,11 +32,17 @@ def test_pasted_upid_is_looked_up_and_not_searched_for():
     assert "remote_id=?" in plan
 
 
-def test_first_page_is_read_in_the_order_of_an_index_and_not_sorted():
-    user = make_user(Role.OPERATOR, source=make_source())
+@pytest.mark.parametrize(
+    ("roles", "index"), [(None, "task_newest"), (1, "task_source_newest"), (2, "task_newest")], ids=str
+)
+def test_first_page_is_read_in_the_order_of_an_index_and_not_sorted(roles, index):
+    """With a role on all sources, on one, on two."""
+    user = make_user(Role.OPERATOR) if roles is None else make_user()
+    for _ in range(roles or 0):
+        Grant.objects.create(user=user, source=make_source(), role=Role.OPERATOR)
     page = Task.objects.visible_to(user).finished().order_by("-started_at", "-pk")[:51]
     plan = page.explain()
-    assert "USING INDEX task_newest" in plan
+    assert f"USING INDEX {index}" in plan
     assert "TEMP B-TREE" not in plan
 
 
@@ -65,10 +71,16 @@ def test_page_of_a_member_with_a_role_is_read_in_the_order_of_an_index():
     assert "TEMP B-TREE" not in plan
 
 
-@pytest.mark.parametrize("is_member", [True, False])
-def test_what_a_person_sees_is_found_out_with_two_short_questions(is_member, django_assert_num_queries):
-    person = make_user(Role.OPERATOR)
-    if is_member:
+@pytest.mark.parametrize(("role_on", "queries"), [("all", 2), ("one", 3), ("team", 3)])
+def test_what_a_person_sees_is_found_out_with_two_short_questions(
+    role_on, queries, django_assert_num_queries
+):
+    person = make_user() if role_on == "team" else make_user(Role.OPERATOR, source=_source(role_on))
+    if role_on == "team":
         make_team(person)
-    with django_assert_num_queries(3 if is_member else 2):
+    with django_assert_num_queries(queries):
         list(Task.objects.visible_to(person))
+
+
+def _source(role_on: str) -> Source | None:
+    return make_source() if role_on == "one" else None
