@@ -121,7 +121,7 @@ def _hash_fits(person: User, found: object) -> bool:
 
 
 def read_owners_of(task_ids: Collection[int]) -> dict[int, tuple[int, frozenset[int]]]:
-    """Task key → source key, and the team of its machine or its video, for those that exist: as `Viewer.may_see` asks."""
+    """Task key → source key, and the team of its machine or video, for those that exist: as `Viewer.may_see` asks."""
     team_id = Coalesce("submission__machine__team_id", "generation__team_id")
     rows = Task.objects.filter(pk__in=task_ids).values_list("pk", "source_id", team_id)
     return {pk: (source, frozenset() if team is None else frozenset({team})) for pk, source, team in rows}
