@@ -5,7 +5,7 @@ import string
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks_app.sources.errors import (
@@ -179,6 +179,7 @@ json_values = st.recursive(
 
 
 @given(st.integers(300, 599), json_values, st.text(string.printable, max_size=12))
+@settings(deadline=None)
 def test_any_body_with_any_status_is_one_typed_error(status: int, body: Any, wait: str):
     seen = reply(status, body, retry_after=wait)
     error = refusal(seen)
@@ -188,5 +189,6 @@ def test_any_body_with_any_status_is_one_typed_error(status: int, body: Any, wai
 
 
 @given(st.binary(max_size=200))
+@settings(deadline=None)
 def test_any_bytes_have_words_or_none(body: bytes):
     assert len(Reply(500, {}, None, False, body).words) <= 2000

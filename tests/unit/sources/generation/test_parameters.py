@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks_app.sources.generation.base import Offer, Parameter, Price
@@ -145,6 +145,7 @@ anything = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([p.name for p in OFFER.parameters]), anything))
+@settings(deadline=None)
 def test_whatever_is_given_is_refused_by_name_or_fit_to_store(raw: dict[str, Any]):
     names = {parameter.name for parameter in OFFER.parameters}
     try:

@@ -77,17 +77,19 @@ def assert_sound(seen: GenerationObservation) -> None:
 
 
 @given(answers, st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_answer_is_read(data: dict[str, Any], is_row: bool):
     assert_sound(READER.observe(data, "vid_1", is_row=is_row))
 
 
 @given(values)
+@settings(deadline=None)
 def test_anything_else_names_no_task(data: Any):
     assert isinstance(READER.id_in(data), str) and isinstance(READER.word_in(data), str)
 
 
 @given(values, st.text(max_size=50))
+@settings(deadline=None)
 def test_any_error_has_a_kind_a_text_and_a_detail(error: Any, message: str):
     problem = problem_of(error, message)
     assert problem.kind in set(Kind) and problem.text.strip()
@@ -96,6 +98,7 @@ def test_any_error_has_a_kind_a_text_and_a_detail(error: Any, message: str):
 
 
 @given(st.text(max_size=300))
+@settings(deadline=None)
 def test_a_file_name_is_only_a_name(text: str):
     name = safe_name(text)
     assert len(name) <= 120 and not set(name) & set("/\\\0\n:") and not name.startswith(".")

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks_app.sources.generation.values import first, look, look_all, strip_traceback
@@ -68,11 +68,13 @@ def test_a_stack_is_cut_out_of_a_message(text: str, message: str):
 
 
 @given(st.text(), st.text())
+@settings(deadline=None)
 def test_no_stack_survives(before: str, after: str):
     said = strip_traceback(f"{before}{STACK}{after}")
     assert "Traceback (most" not in said and '/srv/app/x.py", line' not in said
 
 
 @given(st.text())
+@settings(deadline=None)
 def test_words_without_a_stack_keep_their_first_line(text: str):
     assert len(strip_traceback(text)) <= len(text)
