@@ -87,6 +87,16 @@ MEANT = {
     "ORDER_ROLLBACK": ("order.rollback", {"tasks_app.services.order_deeds.roll_back"}),
     "ORDER_EXPORT": ("order.export", {"tasks_app.views"}),
     "MACHINE_CANCEL": ("machine.cancel", {"tasks_app.services.order_deeds.cancel_machine"}),
+    "RESULT_DOWNLOAD": ("result.download", {"tasks_app.services.results.record_download"}),
+    "RESULT_KEEP": ("result.keep", {"tasks_app.services.results.keep_result"}),
+    "RESULT_RELEASE": ("result.release", {"tasks_app.services.results.release_result"}),
+    "RESULT_CLEAN_UP": (
+        "result.clean_up",
+        {
+            "tasks_app.services.result_retention.request_clean_up",
+            "tasks_app.services.result_retention._clean_batch",
+        },
+    ),
     "DENIED": ("permission.denied", {"portal.middleware.process_exception"}),
 }
 
