@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.db.models import Exists, Q, QuerySet
 
 from tasks_app.errors import NotPermitted
-from tasks_app.models import CatalogItem, Generation, Grant, Machine, Role, Source, Team
+from tasks_app.models import AuditEntry, CatalogItem, Generation, Grant, Machine, Role, Source, Team
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -164,6 +164,22 @@ def machines_used_by(person: "Person") -> QuerySet[Machine]:
         | Q(source__in=grants.values("source"))
         | Exists(grants.filter(source__isnull=True))
     )
+
+
+def entries_seen_by(person: "Person") -> QuerySet[AuditEntry]:
+    """Audit entries for which SEE_AUDIT holds: all with the role on all sources, else those of one's own sources.
+
+    Entries keep the name of their source. Those about the portal itself name none.
+    """
+    if not person.is_authenticated or not person.is_active:
+        return AuditEntry.objects.none()
+    if getattr(person, "is_superuser", False):
+        return AuditEntry.objects.all()
+    grants = _grants(person, Verb.SEE_AUDIT)
+    if grants.filter(source__isnull=True).exists():
+        return AuditEntry.objects.all()
+    names = list(Source.objects.filter(pk__in=grants.values("source")).values_list("name", flat=True))
+    return AuditEntry.objects.filter(source_name__in=names) if names else AuditEntry.objects.none()
 
 
 def _source_id(source: Source | None, item: CatalogItem | None, machine: Machine | None) -> int | None:

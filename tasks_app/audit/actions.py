@@ -24,6 +24,7 @@ class Action(StrEnum):
     SOURCE_CHECK = "source.check"
     SOURCE_SECRET = "source.secret"  # noqa: S105
     SOURCE_CERTIFICATE = "source.certificate"
+    TASK_BEGAN = "task.began"
     TASK_CANCEL = "task.cancel"
     TASK_ACKNOWLEDGE = "task.acknowledge"
     TASK_LOG_DOWNLOAD = "task.log_download"
@@ -63,6 +64,9 @@ class Action(StrEnum):
     TOKEN_REVOKE = "token.revoke"  # noqa: S105
     TOKEN_REFUSED = "token.refused"  # noqa: S105
     WEBHOOK_REFUSED = "webhook.refused"
+    IDENTITY_ADD = "identity.add"
+    IDENTITY_CHANGE = "identity.change"
+    IDENTITY_REMOVE = "identity.remove"
     AUDIT_PURGE = "audit.purge"
     AUDIT_EXPORT = "audit.export"
     AUDIT_VERIFY = "audit.verify"

@@ -25,11 +25,13 @@ def record(
     target_name: str = "",
     source: Source | None = None,
     result: AuditEntry.Result = AuditEntry.Result.DONE,
+    request_id: str | None = None,
     **data: Any,
 ) -> AuditEntry:
     """Append one entry and return it. `data` must be JSON and free of secrets; an error here undoes the deed.
 
-    The source is taken from `target` where that has one. An `actor` of None is the portal itself.
+    The source is taken from `target` where that has one. An `actor` of None is the portal itself. `request_id` is
+    that of the click behind it where a job writes the entry; else it is the one of the present request.
     """
     origin = current_origin()
     if source is None:
@@ -44,7 +46,7 @@ def record(
         target_id=str(target.pk) if target is not None else "",
         target_name=plain_text(target_name or (str(target) if target is not None else "")),
         source_name=source.name if source is not None else "",
-        request_id=origin.request_id,
+        request_id=origin.request_id if request_id is None else request_id,
         ip=plain_address(origin.ip),
         user_agent=plain_text(origin.user_agent[:300]),
         data=plain(data),
