@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.utils.cache import patch_vary_headers
 
 from portal.addresses import address_of
 from tasks_app.api import errors as api_errors
@@ -33,6 +34,8 @@ class RequestContextMiddleware:
         set_origin(Origin(request_id, client_ip(request), request.headers.get("User-Agent", "")))
         response = self.get_response(request)
         response["X-Request-Id"] = request_id
+        # A page and its parts have one address; a browser going back must not find a part where the page was.
+        patch_vary_headers(response, ["HX-Request"])
         return response
 
 

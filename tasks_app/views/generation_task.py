@@ -47,19 +47,14 @@ def generation_context(request: UserRequest, row: Task) -> dict[str, Any]:
         return {}
     made, user = row.generation, request.user
     is_staff_view = can(user, Verb.MANAGE_SOURCE, row.source)
-    assets = list(made.assets.all())
     offer = offer_of(row.source, made.offer)
-    has_copies = any(asset.state == Asset.State.COPIED for asset in assets)
     return {
-        "made": made,
-        "assets": assets,
-        "has_copies": has_copies,
-        "removal_at": removal_at(row) if has_copies else None,
+        **_keeping(request, row),
+        "assets": list(made.assets.all()),
         "inputs": _inputs(made, offer),
         "uploads": _uploads(made, offer),
         "offer": offer.label if offer else made.offer,
         "facts": _facts(made),
-        "may_use": row.is_final and can(user, Verb.USE_RESULT, row.source, generation=made),
         "may_retry": _may_retry(request, row),
         "change_address": _change_address(row, offer),
         "details": made.problem_detail if is_staff_view else "",
@@ -82,7 +77,8 @@ def asset(request: UserRequest, task_id: int, asset_id: int) -> HttpResponse:
     """One result file, which asks for itself while it is being copied."""
     row = _find(request, task_id)
     found = get_object_or_404(row.generation.assets, pk=asset_id)
-    return render(request, "tasks/_generation_asset.html", {"task": row, "asset": found})
+    context = {"task": row, "asset": found, **_keeping(request, row)}
+    return render(request, "tasks/_generation_asset_moved.html", context)
 
 
 @require_http_methods(["GET", "POST"])
@@ -119,6 +115,17 @@ def _find(request: UserRequest, task_id: int) -> Task:
     if not row.is_generation:
         raise Http404
     return row
+
+
+def _keeping(request: UserRequest, row: Task) -> dict[str, Any]:
+    """What the part that keeps and releases shows."""
+    made = row.generation
+    return {
+        "made": made,
+        "has_copies": made.assets.filter(state=Asset.State.COPIED).exists(),
+        "removal_at": removal_at(row),
+        "may_use": row.is_final and can(request.user, Verb.USE_RESULT, row.source, generation=made),
+    }
 
 
 def _may_retry(request: UserRequest, row: Task) -> bool:

@@ -49,3 +49,8 @@ def test_a_denied_address_with_nul_is_audited_all_the_same(client):
     client.force_login(person)
     assert client.post("/people/1/a%00b").status_code == 403
     assert AuditEntry.objects.get(action="permission.denied").target_name == "POST /people/1/a\ufffdb"
+
+
+@pytest.mark.django_db
+def test_parts_are_never_taken_for_the_page_of_the_same_address(client):
+    assert "HX-Request" in client.get("/account/login/")["Vary"]
