@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from tasks_app.ingest.events import Events
+from tasks_app.ingest.persons import Persons, read_persons
 from tasks_app.ingest.text import storable, storable_json
 from tasks_app.models import Guest, Source, Submission, Task, TaskEvent
 from tasks_app.progress.outcome import Outcome, classify
@@ -143,17 +144,19 @@ class _Batch:
         submissions = {
             s.remote_id: s for s in Submission.objects.filter(source=self.source, remote_id__in=ids)
         }
+        persons = read_persons(self.source)
+        rows = [self._row(o, names, persons, submissions.get(o.remote_id)) for o in observations]
         # Another poller that has lost its lease may insert the same row at the same time.
-        Task.objects.bulk_create(
-            [self._row(o, names, submissions.get(o.remote_id)) for o in observations], ignore_conflicts=True
-        )
+        Task.objects.bulk_create(rows, ignore_conflicts=True)
         pks = dict(Task.objects.filter(source=self.source, remote_id__in=ids).values_list("remote_id", "pk"))
         for observation in observations:
             pk = pks[observation.remote_id]
             self.new.append(pk)
             self._events.add(TaskEvent.Kind.NEW, pk)
 
-    def _row(self, seen: TaskObservation, names: dict[int, str], submission: Submission | None) -> Task:
+    def _row(
+        self, seen: TaskObservation, names: dict[int, str], persons: Persons, submission: Submission | None
+    ) -> Task:
         vmid = main_vmid(seen.type, seen.object_id)
         row = Task(
             source=self.source,
@@ -171,6 +174,7 @@ class _Batch:
             raw=storable_json(seen.raw),
             submission=submission,
         )
+        row.person = submission.actor_name if submission else persons.of(row.remote_user, row.remote_token)
         if submission is not None and submission.new_vmid is not None:
             row.new_vmid = submission.new_vmid
             row.new_name = storable(str(submission.parameters.get("name", "")))[:400]

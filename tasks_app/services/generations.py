@@ -270,6 +270,7 @@ def _write(row: Generation, source: Source, files: list[Stored]) -> None:
         type=row.kind,
         object_name=" ".join(row.prompt.split())[:MAX_NAME_CHARACTERS],
         remote_user=row.actor_name[:200],
+        person=row.actor_name[:200],
         state=State.PENDING,
         started_at=row.asked_at,
         seen_at=row.asked_at,

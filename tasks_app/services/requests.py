@@ -71,7 +71,7 @@ def of_request(user: "Person", request_id: str) -> Trace:
         tuple(submissions[:MOST_ROWS]),
         tuple(generations[:MOST_ROWS]),
         tuple(tasks[:MOST_ROWS]),
-        is_cut=max(map(len, (entries, orders, submissions, generations, tasks))) > MOST_ROWS,
+        is_cut=any(len(rows) > MOST_ROWS for rows in (entries, orders, submissions, generations, tasks)),
     )
 
 

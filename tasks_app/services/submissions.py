@@ -163,7 +163,7 @@ def pick_up_submissions() -> None:
 @transaction.atomic
 def _link(submission: Submission) -> None:
     """Join the task to what a person asked for; a pass may have seen it before its UPID was written down here."""
-    asked: dict[str, Any] = {"submission": submission}
+    asked: dict[str, Any] = {"submission": submission, "person": submission.actor_name}
     if submission.new_vmid is not None:
         asked |= {"new_vmid": submission.new_vmid, "new_name": submission.parameters.get("name", "")}
     tasks = Task.objects.filter(source=submission.source, remote_id=submission.remote_id)
