@@ -126,7 +126,7 @@ def test_queries_do_not_grow_with_rows(number):
         connection,
     ) as queries:
         assert len(caller.get("/tasks").json()) == number * 2
-    assert len(queries) == 4  # token, teams, roles, page
+    assert len(queries) <= 4  # token, teams, roles, page
 
 
 def filtered(caller: Caller, **query) -> set[str]:
