@@ -6,7 +6,7 @@ import signal
 import sys
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -24,6 +24,7 @@ class TasksAppConfig(AppConfig):
 
         # After every migration and not in one: rebuilding a table on SQLite drops its triggers.
         post_migrate.connect(triggers.install_after_migrate, sender=self)
+        pre_migrate.connect(search_sql.remove_before_migrate, sender=self)
         post_migrate.connect(search_sql.install_after_migrate, sender=self)
 
         if "qcluster" in sys.argv and sys.platform == "linux":

@@ -10,6 +10,7 @@ from tasks_app.models.history import (
     KnownIdentity,
     RetentionPeriod,
     SavedView,
+    TaskRollup,
     TaskTally,
     TaskText,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "Task",
     "TaskEvent",
     "TaskLog",
+    "TaskRollup",
     "TaskTally",
     "TaskText",
     "Team",

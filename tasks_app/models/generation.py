@@ -154,6 +154,8 @@ class Generation(models.Model):
             ),
         ]
         indexes: ClassVar = [
+            # what one request of a person led to
+            models.Index(fields=["request_id"], name="generation_request"),
             # the poller's next question
             models.Index(fields=["ask_at"], name="generation_ask", condition=Q(ask_at__isnull=False)),
             # the queue, and what was sent and not answered

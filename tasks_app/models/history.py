@@ -1,5 +1,6 @@
 """What makes a long history quick to search and honest to read: text, counts, gaps, periods, saved views, persons."""
 
+from datetime import UTC, datetime
 from typing import ClassVar
 
 from django.conf import settings
@@ -32,27 +33,68 @@ class TaskText(models.Model):
     @classmethod
     def key_of(cls, task: Task) -> int:
         """Seconds of the start, then the low bits of the task's key: the order of the task list, as one number."""
-        seconds = max(0, int(task.started_at.timestamp()))
-        return (seconds << cls._BITS) | (task.pk & ((1 << cls._BITS) - 1))
+        return cls.first_key(task.started_at) | (task.pk & ((1 << cls._BITS) - 1))
+
+    @classmethod
+    def first_key(cls, at: datetime) -> int:
+        """The lowest key of a task that began in the second of `at`."""
+        return max(0, int(at.timestamp())) << cls._BITS
+
+    @classmethod
+    def time_of(cls, key: int) -> datetime:
+        """When the task with this key began, to the second."""
+        return datetime.fromtimestamp(key >> cls._BITS, UTC)
 
 
 class TaskTally(models.Model):
-    """How many tasks there are of a day (UTC), source, node, type and state. Triggers keep it: it cannot drift."""
+    """How many tasks there are of a day (UTC), source, node, type and outcome. Triggers keep it: it cannot drift.
+
+    `outcome` is one of `states.OUTCOMES`: the state, or "warnings".
+    """
 
     day = models.DateField()
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="+")
     node = models.CharField(max_length=100, blank=True)
     type = models.CharField(max_length=60)
-    state = models.CharField(max_length=20)
+    outcome = models.CharField(max_length=20)
     count = models.BigIntegerField(default=0)
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["day", "source", "node", "type", "state"], name="tally_once")
+            models.UniqueConstraint(fields=["day", "source", "node", "type", "outcome"], name="tally_once")
         ]
 
     def __str__(self) -> str:
-        return f"{self.day} {self.type} {self.state}: {self.count}"
+        return f"{self.day} {self.type} {self.outcome}: {self.count}"
+
+
+class TaskRollup(models.Model):
+    """The tally over longer times, and by day without the node: so that counting years reads few rows.
+
+    Kept by the same triggers. `day` is the first day of the period; without the node, `node` is "".
+    """
+
+    class Grain(models.TextChoices):
+        WEEK, MONTH, YEAR = "w", "m", "y"
+        DAY_OF_ALL_NODES, WEEK_OF_ALL_NODES, MONTH_OF_ALL_NODES = "D", "W", "M"
+
+    grain = models.CharField(max_length=1, choices=Grain.choices)
+    day = models.DateField()
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="+")
+    node = models.CharField(max_length=100, blank=True)
+    type = models.CharField(max_length=60)
+    outcome = models.CharField(max_length=20)
+    count = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["grain", "day", "source", "node", "type", "outcome"], name="rollup_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.grain} {self.day} {self.type} {self.outcome}: {self.count}"
 
 
 class HistoryGap(models.Model):

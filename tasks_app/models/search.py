@@ -15,6 +15,8 @@ MOST_TRIGRAMS = 12
 RARE = 5000
 """PostgreSQL: up to so many matches are all read and sorted; of more common words the texts are read newest first."""
 
+LAST_KEY = 2**63 - 1
+_FIRST_DIGIT = 0xE000
 _TERMS = re.compile(r'"([^"]*)"|(\S+)')
 
 
@@ -32,28 +34,42 @@ def parse_terms(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(term.strip() for term in found if term.strip()))[:MOST_TERMS]
 
 
+def digits_term(number: str) -> str:
+    """The word under which a text holds `number` as digits of a guest's name or VMID; see `ingest/texts.py`.
+
+    The digits stand in letters of their own (private use), so that they are not looked for in UPIDs and logs, which
+    are full of other numbers.
+    """
+    return "".join(chr(_FIRST_DIGIT + int(digit)) for digit in number)
+
+
 def is_searchable(terms: tuple[str, ...]) -> bool:
     """Whether one of the words is long enough for the index."""
     return any(len(term) >= SHORTEST for term in terms)
 
 
-def find_matches(terms: tuple[str, ...], *, below: int | None, limit: int) -> list[Match]:
-    """At most `limit` matches with a key below `below`, highest key first. `terms` must be searchable."""
+def find_matches(
+    terms: tuple[str, ...], *, below: int | None, limit: int, lowest: int | None = None
+) -> list[Match]:
+    """At most `limit` matches with a key below `below` and not under `lowest`, highest key first.
+
+    `terms` must be searchable.
+    """
     assert is_searchable(terms)
+    between = (max(0, lowest or 0), LAST_KEY if below is None else max(0, min(below - 1, LAST_KEY)))
     if connection.vendor == "sqlite":
-        return _find_on_sqlite(terms, below, limit)
-    return _find_on_postgresql(terms, below, limit)
+        return _find_on_sqlite(terms, between, limit)
+    return _find_on_postgresql(terms, between, limit)
 
 
-def _find_on_sqlite(terms: tuple[str, ...], below: int | None, limit: int) -> list[Match]:
+def _find_on_sqlite(terms: tuple[str, ...], between: tuple[int, int], limit: int) -> list[Match]:
     trigrams = " AND ".join(f'"{_quote(trigram)}"' for trigram in _trigrams(terms))
     contains = " AND ".join("instr(t.text, %s) > 0" for _ in terms)
-    bound = "AND f.rowid < %s" if below is not None else ""
     sql = (
         f"SELECT t.key, t.task_id FROM {FTS} f JOIN {TEXT} t ON t.key = f.rowid "
-        f"WHERE {FTS} MATCH %s {bound} AND {contains} ORDER BY f.rowid DESC LIMIT %s"
+        f"WHERE {FTS} MATCH %s AND f.rowid BETWEEN %s AND %s AND {contains} ORDER BY f.rowid DESC LIMIT %s"
     )
-    values: list[str | int] = [trigrams, *([below] if below is not None else []), *terms, limit]
+    values: list[str | int] = [trigrams, *between, *terms, limit]
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         return [Match(*row) for row in cursor.fetchall()]
@@ -75,7 +91,7 @@ def _trigrams(terms: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _find_on_postgresql(terms: tuple[str, ...], below: int | None, limit: int) -> list[Match]:
+def _find_on_postgresql(terms: tuple[str, ...], between: tuple[int, int], limit: int) -> list[Match]:
     """The planner cannot know how rare a word is and is wrong by seconds: so each way is prescribed.
 
     First by the index without an order, up to RARE matches. A word with more of them is common, and the newest texts
@@ -83,7 +99,8 @@ def _find_on_postgresql(terms: tuple[str, ...], below: int | None, limit: int) -
     """
     contains = " AND ".join("text LIKE %s" for _ in terms)
     patterns = [f"%{_escape(term)}%" for term in terms]
-    bound, values = ("AND key < %s", [*patterns, below]) if below is not None else ("", patterns)
+    bound = "AND key BETWEEN %s AND %s"
+    values: list[str | int] = [*patterns, *between]
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
         sql = f"SELECT key, task_id FROM {TEXT} WHERE {contains} {bound} LIMIT %s"

@@ -112,6 +112,8 @@ class Submission(models.Model):
             ),
         ]
         indexes: ClassVar = [
+            # what one request of a person led to
+            models.Index(fields=["request_id"], name="submission_request"),
             # the job that picks up what a killed worker left
             models.Index(
                 fields=["next_attempt_at"],

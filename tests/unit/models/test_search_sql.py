@@ -1,37 +1,58 @@
 """The tally and the text index follow the rows, on both databases."""
 
 import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
-from django.db.models import Count
-from django.db.models.functions import TruncDate
 
-from tasks_app.models import Task, TaskTally, TaskText, search_sql
+from tasks_app.models import Task, TaskRollup, TaskTally, TaskText, search_sql
+from tasks_app.states import outcome_of
 from tests.factories import make_source, make_task
 
 pytestmark = pytest.mark.django_db
-GROUP = ("day", "source_id", "node", "type", "state")
+GROUP = ("day", "source_id", "node", "type", "outcome")
+FIRST_DAYS = {
+    "w": lambda day: day - timedelta(days=day.weekday()),
+    "m": lambda day: day.replace(day=1),
+    "y": lambda day: day.replace(month=1, day=1),
+    "D": lambda day: day,
+    "W": lambda day: day - timedelta(days=day.weekday()),
+    "M": lambda day: day.replace(day=1),
+}
 
 
 def counted() -> list[tuple]:
-    rows = Task.objects.annotate(day=TruncDate("started_at")).values_list(*GROUP)
-    return sorted(rows.annotate(n=Count("pk")).values_list(*GROUP, "n"))
+    """What both tallies have to say: first those of days, then the others."""
+    days: Counter = Counter()
+    others: Counter = Counter()
+    for task in Task.objects.all():
+        outcome, day = outcome_of(task.state, task.warnings), task.started_at.date()
+        days[day, task.source_id, task.node, task.type, outcome] += 1
+        for grain, first in FIRST_DAYS.items():
+            node = "" if grain.isupper() else task.node
+            others[grain, first(day), task.source_id, node, task.type, outcome] += 1
+    return sorted((*key, n) for key, n in days.items()) + sorted((*key, n) for key, n in others.items())
 
 
 def tallied() -> list[tuple]:
-    return sorted(TaskTally.objects.exclude(count=0).values_list(*GROUP, "count"))
+    days = TaskTally.objects.exclude(count=0).values_list(*GROUP, "count")
+    return sorted(days) + sorted(TaskRollup.objects.exclude(count=0).values_list("grain", *GROUP, "count"))
 
 
 def test_the_tally_follows_inserts_updates_and_deletes():
     chance = random.Random(1)
     sources = [make_source(), make_source()]
     for _ in range(30):
-        make_task(chance.choice(sources), type=chance.choice(["qmstart", "vzdump"]))
+        at = datetime(2026, 1, 1, 12, tzinfo=UTC) + timedelta(days=chance.randrange(-9, 9))
+        make_task(chance.choice(sources), type=chance.choice(["qmstart", "vzdump"]), started_at=at)
     assert tallied() == counted()
     for task in Task.objects.all()[::2]:
         Task.objects.filter(pk=task.pk).update(state=chance.choice(["completed", "failed"]))
     Task.objects.filter(type="vzdump").update(node="pve9")
+    Task.objects.filter(state="completed").update(warnings=2)
     assert tallied() == counted()
     Task.objects.filter(pk__in=list(Task.objects.values_list("pk", flat=True)[:10])).delete()
     assert tallied() == counted() != []
@@ -44,6 +65,7 @@ def test_a_source_goes_with_its_tally():
     source.delete()
     assert tallied() == counted()
     assert set(TaskTally.objects.values_list("source_id", flat=True)) == {other.pk}
+    assert set(TaskRollup.objects.values_list("source_id", flat=True)) == {other.pk}
 
 
 def test_installing_again_changes_nothing():
@@ -56,9 +78,21 @@ def test_installing_again_changes_nothing():
 def test_a_lost_tally_is_counted_anew():
     make_task()
     before = tallied()
-    TaskTally.objects.all().delete()
+    search_sql.remove(connection)
+    assert tallied() == []
     search_sql.install(connection)
     assert tallied() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_newest_migration_is_undone_and_done_again_with_its_triggers_and_counts():
+    make_task()
+    before = tallied()
+    call_command("migrate", "tasks_app", "0005", verbosity=0)
+    call_command("migrate", verbosity=0)
+    assert tallied() == before
+    make_task()
+    assert tallied() == counted()
 
 
 def test_keys_of_texts_have_the_order_of_the_list():
@@ -78,7 +112,9 @@ def test_the_text_index_follows_its_rows():
 
     def found(trigram: str) -> bool:
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT count(*) FROM {search_sql.FTS} WHERE {search_sql.FTS} MATCH %s", [f'"{trigram}"'])
+            cursor.execute(
+                f"SELECT count(*) FROM {search_sql.FTS} WHERE {search_sql.FTS} MATCH %s", [f'"{trigram}"']
+            )
             return cursor.fetchone()[0] == 1
 
     assert found("t-1")
