@@ -263,6 +263,27 @@ def test_cancel_of_a_running_task_is_requested_and_audited(admin):
     assert AuditEntry.objects.filter(action="task.cancel").count() == 1
 
 
+def test_cancel_of_a_video_that_still_waits_here_withdraws_it(admin):
+    generation = make_generation()
+    task_id = generation.task.api_id
+    answer = admin.delete(f"/tasks/{task_id}")
+    assert answer.json() == {
+        "success": True,
+        "message": f"Task {task_id} has been cancelled",
+        "task_id": task_id,
+    }
+    assert get(admin, generation.task)["status"] == "cancelled"
+    assert error_of(admin.delete(f"/tasks/{task_id}")) == (409, "TASK_ALREADY_FINISHED")
+
+
+def test_cancel_of_a_video_at_the_provider_is_requested(admin):
+    generation = make_generation(state=State.PROCESSING)
+    answer = admin.delete(f"/tasks/{generation.task.api_id}")
+    assert answer.json()["message"] == f"Cancellation of task vid_{generation.pk} has been requested"
+    assert get(admin, generation.task)["status"] == "processing"
+    assert admin.get("/tasks").json()[0]["message"] == "Cancellation requested"
+
+
 @pytest.mark.parametrize("state", [State.COMPLETED, State.FAILED, State.CANCELLED])
 def test_cancel_of_a_finished_task_is_409_and_changes_nothing(admin, state):
     task = make_task(state=state)
