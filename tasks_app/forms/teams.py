@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
 from tasks_app.models import CatalogItem, Team
+from tasks_app.services.generation_quotas import GenerationLimits
 from tasks_app.services.teams import MAX_SLUG_CHARACTERS, Limits
 
 MIB_PER_GIB = 1024
@@ -65,15 +66,29 @@ class TeamForm(QuotaForm):
         label="Clones at the same time",
         help_text="Further ones wait in the queue, so that one team's batch leaves room for the others.",
     )
+    max_generations = _limit("Open at once", "Waiting and running together.")
+    max_generations_per_day = _limit("In 24 hours", "Whatever becomes of them.")
     field_order = ("name", "slug")
 
     @property
     def ceiling(self) -> Limits:
         return limits_of(self.cleaned_data, "ceiling")
 
+    @property
+    def generations(self) -> GenerationLimits:
+        return GenerationLimits(
+            self.cleaned_data.get("max_generations"), self.cleaned_data.get("max_generations_per_day")
+        )
+
     @staticmethod
     def of(team: Team) -> dict[str, Any]:
-        own = {"name": team.group.name, "slug": team.slug, "max_parallel_clones": team.max_parallel_clones}
+        own = {
+            "name": team.group.name,
+            "slug": team.slug,
+            "max_parallel_clones": team.max_parallel_clones,
+            "max_generations": team.max_generations,
+            "max_generations_per_day": team.max_generations_per_day,
+        }
         return own | shown(team, "max") | shown(team, "ceiling")
 
 

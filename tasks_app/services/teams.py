@@ -14,6 +14,7 @@ from tasks_app.audit.recorder import record
 from tasks_app.errors import InvalidInput, Refused
 from tasks_app.models import CatalogItem, Machine, Team
 from tasks_app.services import quotas
+from tasks_app.services.generation_quotas import GenerationLimits
 
 MAX_SLUG_CHARACTERS = 30
 MAX_PARALLEL_CLONES = 64
@@ -54,10 +55,13 @@ def save_team(
     quota: Limits,
     ceiling: Limits,
     max_parallel_clones: int = 4,
+    generations: GenerationLimits | None = None,
 ) -> Team:
     """A new team without members, or `team` changed. What is the same leaves no entry.
 
-    Raises NotPermitted, InvalidInput (name, slug, max_… and ceiling_… with the names of Limits, max_parallel_clones).
+    `generations` None leaves these limits as they are; they cost money, so that admins of the team do not decide them.
+    Raises NotPermitted, InvalidInput (name, slug, max_… and ceiling_… with the names of Limits, max_parallel_clones,
+    max_generations, max_generations_per_day).
     """
     _require(actor, Verb.SET_UP_TEAM)
     name, slug = " ".join(name.split()), slug.strip().lower()
@@ -65,6 +69,8 @@ def save_team(
     _check_limits(quota, ceiling)
     if not 1 <= max_parallel_clones <= MAX_PARALLEL_CLONES:
         raise InvalidInput(max_parallel_clones=f"Give a number from 1 to {MAX_PARALLEL_CLONES}.")
+    if generations is not None:
+        _check_generations(generations)
     before = None
     if team is None:
         team = Team(group=_make_group(name))
@@ -77,6 +83,8 @@ def save_team(
     team.slug, team.max_parallel_clones = slug, max_parallel_clones
     _set(team, "max", quota)
     _set(team, "ceiling", ceiling)
+    if generations is not None:
+        team.max_generations, team.max_generations_per_day = generations.at_once, generations.per_day
     try:
         with transaction.atomic():
             team.save()
@@ -192,6 +200,11 @@ def removal_obstacle(team: Team) -> str:
             f"{team} has ordered machines before, and its orders are kept. Take its members and items away instead: "
             "nobody can order for it then."
         )
+    if team.generations.exists():
+        return (
+            f"{team} has asked for videos or images before, and these are kept. Take its members away instead: nobody "
+            "can ask for it then."
+        )
     return ""
 
 
@@ -232,6 +245,17 @@ def _check_limits(quota: Limits, ceiling: Limits) -> None:
         raise InvalidInput(**problems)
 
 
+def _check_generations(limits: GenerationLimits) -> None:
+    given = {"max_generations": limits.at_once, "max_generations_per_day": limits.per_day}
+    problems = {
+        name: "Give a number that is not negative, or nothing for no limit."
+        for name, number in given.items()
+        if number is not None and not 0 <= number <= _MAX_NUMBER
+    }
+    if problems:
+        raise InvalidInput(**problems)
+
+
 def _make_group(name: str) -> Group:
     try:
         with transaction.atomic():
@@ -250,6 +274,8 @@ def _facts(team: Team) -> dict[str, Any]:
         "name": team.group.name,
         "slug": team.slug,
         "max_parallel_clones": team.max_parallel_clones,
+        "max_generations": team.max_generations,
+        "max_generations_per_day": team.max_generations_per_day,
         **{f"max_{key}": number for key, number in asdict(quota_of(team)).items()},
         **{f"ceiling_{key}": number for key, number in asdict(ceiling_of(team)).items()},
     }

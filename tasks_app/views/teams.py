@@ -17,7 +17,7 @@ from tasks_app.errors import InvalidInput, Refused
 from tasks_app.forms.refusals import show_refusal
 from tasks_app.forms.teams import GrantItemForm, MemberForm, QuotaForm, TeamForm
 from tasks_app.models import CatalogItem, Machine, Team
-from tasks_app.services import quotas
+from tasks_app.services import generation_quotas, quotas
 from tasks_app.services import teams as service
 from tasks_app.views.requests import UserRequest, sent
 
@@ -163,6 +163,7 @@ def _save(request: UserRequest, row: Team | None, form: TeamForm) -> Team:
         quota=form.quota,
         ceiling=form.ceiling,
         max_parallel_clones=form.cleaned_data["max_parallel_clones"],
+        generations=form.generations,
     )
 
 
@@ -196,6 +197,7 @@ def _show(request: UserRequest, row: Team, **forms_with_errors: forms.Form) -> H
         "admin_ids": set(row.admins.values_list("pk", flat=True)),
         "items": row.items.select_related("source"),
         "lines": quotas.lines(row, quotas.usage(row), quotas.Usage()),
+        "generation_lines": generation_quotas.lines(row),
         "machine_count": Machine.objects.filter(team=row).holding_quota().count(),
         "may_set_up": may_set_up,
         "may_manage": can(request.user, Verb.MANAGE_TEAM, team=row),

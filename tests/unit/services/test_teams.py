@@ -6,8 +6,10 @@ from django.contrib.auth.models import Group
 from tasks_app.errors import InvalidInput, NotPermitted, Refused
 from tasks_app.models import AuditEntry, Machine, Role, Stage, Team
 from tasks_app.services import teams
+from tasks_app.services.generation_quotas import GenerationLimits
 from tasks_app.services.teams import Limits
 from tests.factories import (
+    make_generation,
     make_item,
     make_machine,
     make_order,
@@ -231,3 +233,29 @@ def test_a_team_without_history_is_removed_with_its_group(audited):
     assert not Team.objects.exists()
     assert not Group.objects.exists()
     assert audited() == ["team.remove"]
+
+
+def test_limits_of_videos_and_images_are_kept_and_audited(audited):
+    team = save(generations=GenerationLimits(3, 20))
+    save(team, generations=GenerationLimits(3, None))
+    save(team)  # says nothing about them
+    team.refresh_from_db()
+    assert (team.max_generations, team.max_generations_per_day) == (3, None)
+    assert audited() == ["team.add", "team.change"]
+    assert AuditEntry.objects.latest("pk").data == {
+        "before": {"max_generations_per_day": 20},
+        "after": {"max_generations_per_day": None},
+    }
+
+
+def test_limits_of_videos_that_no_table_holds_are_refused_on_their_field():
+    with pytest.raises(InvalidInput) as refused:
+        save(generations=GenerationLimits(-1, 2**31))
+    assert set(refused.value.fields) == {"max_generations", "max_generations_per_day"}
+
+
+def test_a_team_that_has_asked_for_videos_stays():
+    team = make_team()
+    make_generation(team=team)
+    with pytest.raises(Refused, match="videos or images"):
+        teams.remove_team(team, actor=None)

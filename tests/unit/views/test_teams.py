@@ -7,6 +7,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tasks_app.models import AuditEntry, Role, Team
 from tests.factories import (
+    make_generation,
     make_item,
     make_machine,
     make_order,
@@ -153,3 +154,27 @@ def test_the_list_needs_the_same_queries_for_many(client: Client) -> None:
             client.get("/teams/")
         counts.append(len(queries))
     assert counts[1] == counts[2]
+
+
+def test_limits_of_videos_are_set_by_portal_admins_and_read_by_members(client: Client, people) -> None:
+    team, everybody = people
+    make_generation(team=team)
+    client.force_login(everybody["portal admin"])
+    sent = FORM | {"max_generations": "4", "max_generations_per_day": "30"}
+    assert client.post(f"/teams/{team.pk}/change", sent).status_code == 302
+    assert b'value="30"' in client.get(f"/teams/{team.pk}/").content
+    client.force_login(everybody["team admin"])
+    assert client.post(f"/teams/{team.pk}/quota", {"max_generations": "400"}).status_code == 302
+    team.refresh_from_db()
+    assert (team.max_generations, team.max_generations_per_day) == (4, 30)
+    page = client.get(f"/teams/{team.pk}/").content.decode()
+    assert "1 of 4" in page
+    assert "1 of 30" in page
+
+
+def test_a_negative_limit_of_videos_is_told_on_its_field(client: Client, people) -> None:
+    team, everybody = people
+    client.force_login(everybody["portal admin"])
+    answer = client.post(f"/teams/{team.pk}/change", FORM | {"max_generations": "-1"})
+    assert answer.status_code == 422
+    assert "max_generations" in answer.context["form"].errors
