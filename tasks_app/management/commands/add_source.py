@@ -1,4 +1,4 @@
-"""`manage.py add_source`: connect a Proxmox cluster from a script, after really asking it."""
+"""`manage.py add_source`: connect a cluster, or a source of videos and images, after really asking it."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -8,6 +8,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, ProgrammingError, transaction
 
 from tasks_app.errors import InvalidInput
+from tasks_app.management import generation_source
+from tasks_app.management.generation_source import read_file
 from tasks_app.models import Source
 from tasks_app.services import sources
 from tasks_app.services.source_input import check_addresses, check_name, check_pins, check_token
@@ -27,12 +29,12 @@ _OPTIONS = {
 
 
 class Command(BaseCommand):
-    """The secret comes from a file, so that it stands neither in the shell's history nor in the list of processes."""
+    """Secrets come from files, so that they stand neither in the shell's history nor in the list of processes."""
 
-    help = "Connect a Proxmox VE cluster. Asks it for version and permissions before anything is stored."
+    help = "Connect a Proxmox VE cluster or a source of videos and images. Asks it before anything is stored."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("kind", choices=[Source.PROXMOX])
+        parser.add_argument("kind", choices=[kind for kind, _ in Source.KINDS])
         parser.add_argument("--name", required=True, help="what people call it")
         parser.add_argument(
             "--url", action="append", required=True, metavar="https://host:8006", help="repeat for more nodes"
@@ -46,8 +48,13 @@ class Command(BaseCommand):
             help="SHA-256; repeat for more nodes",
         )
         trust.add_argument("--ca-file", type=Path, metavar="F", help="PEM file, for instance pve-root-ca.pem")
-        parser.add_argument("--token-id", required=True, metavar="user@realm!name")
-        parser.add_argument("--token-secret-file", required=True, type=Path, metavar="F")
+        cluster = parser.add_argument_group("for a cluster")
+        cluster.add_argument("--token-id", default="", metavar="user@realm!name")
+        cluster.add_argument("--token-secret-file", type=Path, metavar="F")
+        made = parser.add_argument_group("for a source of videos and images")
+        made.add_argument("--key-file", type=Path, metavar="F", help="its API key; none for a server without")
+        made.add_argument("--settings-file", type=Path, metavar="F", help="JSON: profile, offers, limits")
+        made.add_argument("--team", action="append", default=[], help="may use it; repeat for more teams")
         parser.add_argument("--no-check", action="store_true", help="store it without asking the cluster")
         parser.add_argument(
             "--replace", action="store_true", help="change the source of this name if there is one"
@@ -55,17 +62,18 @@ class Command(BaseCommand):
         parser.add_argument("--demo", action="store_true", help="mark it as a demo")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        name = " ".join(options["name"].split())
         try:
-            given = _read(options)
-            known = Source.objects.filter(name=given.name).first()
+            known = Source.objects.filter(name=name).first()
             if known is not None and not options["replace"]:
-                raise CommandError(f"There is a source “{given.name}” already. Use --replace to change it.")
-            if not options["no_check"]:
-                self._check(given)
-            with transaction.atomic():
-                _store(known, given, is_demo=options["demo"])
+                raise CommandError(f"There is a source “{name}” already. Use --replace to change it.")
+            if options["kind"] == Source.PROXMOX:
+                self._store_cluster(options, known)
+            else:
+                self.stdout.write("\n".join(generation_source.store(options, known)))
         except InvalidInput as error:
-            words = [f"{_OPTIONS.get(name, name)}: {text}" for name, text in error.fields.items()]
+            names = _OPTIONS | generation_source.OPTIONS
+            words = [f"{names.get(name, name)}: {text}" for name, text in error.fields.items()]
             raise CommandError("\n".join(words)) from None
         except (OperationalError, ProgrammingError) as error:
             reason = str(error).partition("\n")[0]
@@ -73,7 +81,18 @@ class Command(BaseCommand):
                 f"The database is not ready ({reason}). Run manage.py migrate first."
             ) from None
         verb = "changed" if known is not None else "added"
-        self.stdout.write(f"Source “{given.name}” {verb}. The portal visits it now.")
+        self.stdout.write(f"Source “{name}” {verb}. The portal visits it now.")
+
+    def _store_cluster(self, options: dict[str, Any], known: Source | None) -> None:
+        if not options["token_id"] or options["token_secret_file"] is None:
+            raise CommandError("A cluster needs --token-id and --token-secret-file.")
+        if known is not None and known.is_generation:
+            raise CommandError(f"“{known.name}” is a source of another kind.")
+        given = _read(options)
+        if not options["no_check"]:
+            self._check(given)
+        with transaction.atomic():
+            _store(known, given, is_demo=options["demo"])
 
     def _check(self, given: Connection) -> None:
         """Ask, and say what was found. Raises CommandError when the cluster does not let us in."""
@@ -99,9 +118,9 @@ def _read(options: dict[str, Any]) -> Connection:
             "Give either --fingerprint or --ca-file: without one, nobody knows whom we talk to."
         )
     pins, ca_pem = check_pins(
-        options["fingerprint"], _read_file(options["ca_file"]) if options["ca_file"] else ""
+        options["fingerprint"], read_file(options["ca_file"]) if options["ca_file"] else ""
     )
-    secret = _read_file(options["token_secret_file"])[:MAX_SECRET_CHARACTERS].strip()
+    secret = read_file(options["token_secret_file"])[:MAX_SECRET_CHARACTERS].strip()
     check_token(options["token_id"], secret)
     return Connection(
         name=check_name(options["name"]),
@@ -111,15 +130,6 @@ def _read(options: dict[str, Any]) -> Connection:
         token_id=options["token_id"],
         token_secret=secret,
     )
-
-
-def _read_file(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise CommandError(f"{path} is not a text file.") from None
 
 
 def _store(known: Source | None, given: Connection, *, is_demo: bool) -> None:

@@ -99,9 +99,7 @@ def test_secrets_are_in_no_page_and_no_audit_entry(as_admin: Client) -> None:
     as_admin.post(add_address(), filled(webhook_secret=SECRET, settings=json.dumps(settings)))
     source = Source.objects.get()
     as_admin.post(f"/sources/{source.pk}/key", {"key": "another-secret", "webhook_secret": ""})
-    pages = "".join(
-        as_admin.get(f"/sources/{source.pk}/{path}").text for path in ("", "generation", "key")
-    )
+    pages = "".join(as_admin.get(f"/sources/{source.pk}/{path}").text for path in ("", "generation", "key"))
     wrong = as_admin.post(add_address(), filled(url="nonsense")).text
     trail = json.dumps(list(AuditEntry.objects.values_list("data", flat=True)))
     for secret in (KEY, SECRET, "another-secret"):
@@ -148,7 +146,10 @@ WRONG = [
     ({"settings": "[" * 100_000}, "no JSON that can be used"),
     ({"settings": '{"a": NaN}'}, "no JSON that can be used"),
     ({"settings": '{"offers": 5}'}, "&quot;offers&quot; is a list"),
-    ({"settings": '{"offers": [{"key": "a", "kind": "song"}]}'}, "Offer &quot;a&quot;: &quot;kind&quot; is one of"),
+    (
+        {"settings": '{"offers": [{"key": "a", "kind": "song"}]}'},
+        "Offer &quot;a&quot;: &quot;kind&quot; is one of",
+    ),
     ({"limit_total": "0"}, "greater than or equal to 1"),
     ({"fingerprints": "AA:BB"}, "64 hexadecimal digits"),
     ({"ca_pem": "no certificate"}, "not a certificate"),
