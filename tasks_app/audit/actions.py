@@ -67,6 +67,8 @@ class Action(StrEnum):
     IDENTITY_ADD = "identity.add"
     IDENTITY_CHANGE = "identity.change"
     IDENTITY_REMOVE = "identity.remove"
+    HISTORY_GAP = "history.gap"
+    RETENTION_CHANGE = "retention.change"
     AUDIT_PURGE = "audit.purge"
     AUDIT_EXPORT = "audit.export"
     AUDIT_VERIFY = "audit.verify"
