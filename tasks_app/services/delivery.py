@@ -6,11 +6,13 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from django.db import transaction
 from django.db.models import F, Q
 from django.utils.timezone import now
 
 from tasks_app import connections
 from tasks_app.models import Submission
+from tasks_app.services.beginnings import note_beginning
 from tasks_app.services.claims import CLAIM_SECONDS, kept_alive
 from tasks_app.services.guest_actions import MAKES_GUEST, WITHOUT_TASK, send
 from tasks_app.services.reconciliation import AlreadyDone, Happened, TooEarly, Unclear, find_proof, is_gone
@@ -233,8 +235,10 @@ def _note_answer(submission: Submission, remote_id: str) -> None:
         "lease_until": None,
     }
     row = Submission.objects.unfinished().filter(pk=submission.pk, answered_at__isnull=True)
-    if row.update(**values):
-        submission.remote_id = remote_id
+    with transaction.atomic():
+        if row.update(**values):
+            submission.remote_id = remote_id
+            note_beginning(submission)
 
 
 def _complete(submission: Submission) -> None:

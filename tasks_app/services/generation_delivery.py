@@ -22,6 +22,7 @@ from tasks_app.ingest.events import Events
 from tasks_app.ingest.text import storable
 from tasks_app.models import Generation, Source, Task, TaskEvent
 from tasks_app.queue import Job, enqueue
+from tasks_app.services.beginnings import note_generation_beginning
 from tasks_app.services.claims import CLAIM_SECONDS, kept_alive
 from tasks_app.services.generation_cancellation import lock, withdraw
 from tasks_app.services.generation_orders import UploadMissing, order_of
@@ -181,7 +182,11 @@ def _call(row: Generation, client: GenerationSource, order: Order) -> None:
 
 def _record(row: Generation, accepted: Accepted) -> None:
     """Written whoever holds the row by now: an answer is never thrown away."""
-    ingest.record_answer(row.pk, accepted, at=now())
+    with transaction.atomic():
+        is_first = lock(row.pk).answered_at is None
+        ingest.record_answer(row.pk, accepted, at=now())
+        if is_first:
+            note_generation_beginning(row)
     logger.info("generation sent task=%d source=%d", row.pk, row.task.source_id)
     if Task.objects.cancels_waiting().filter(pk=row.pk).exists():
         enqueue(Job.CANCEL, row.pk)  # asked for while nobody knew the answer

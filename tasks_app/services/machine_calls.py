@@ -40,9 +40,11 @@ def write_submission(
     parameters: Mapping[str, Any],
     idempotency_key: str,
     step: str = "",
+    request_id: str | None = None,
 ) -> Submission:
     """One call on the guest of `machine`, brought after the commit. Permission and audit are the caller's.
 
+    `request_id` is that of the click behind it where a job goes on with what was asked for.
     Raises InvalidInput (a parameter), IntegrityError when `asked_by` has used the key.
     """
     submission = Submission.objects.create(
@@ -57,7 +59,7 @@ def write_submission(
         parameters=parse_parameters(action, guest, parameters),
         actor=asked_by,
         actor_name=asked_by.get_username() if asked_by is not None else PORTAL,
-        request_id=current_origin().request_id,
+        request_id=current_origin().request_id if request_id is None else request_id,
         idempotency_key=idempotency_key,
     )
     transaction.on_commit(partial(enqueue, Job.DELIVER, submission.pk))

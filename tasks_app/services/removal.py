@@ -101,6 +101,7 @@ def _continue(pk: int) -> None:
         parameters={},
         idempotency_key=f"machine-{pk}-delete-{steps[0].pk}-{len(steps)}",
         step=STEP,
+        request_id=steps[0].request_id,
     )
 
 

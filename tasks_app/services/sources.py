@@ -155,8 +155,8 @@ def remove_source(source: Source, *, actor: User | None) -> None:
     with transaction.atomic():
         _require(actor, source)
         facts: dict[str, Any] = {"tasks": source.tasks.count(), "before": _facts(source)}
-        record(Action.SOURCE_REMOVE, actor=actor, target=source, **facts)
         Source.objects.watchable().filter(pk=source.pk).update(paused_at=now())
+        record(Action.SOURCE_REMOVE, actor=actor, target=source, **facts)
     while batch := list(source.tasks.values_list("pk", flat=True)[:REMOVE_BATCH]):
         Task.objects.filter(pk__in=batch).delete()
     with transaction.atomic():

@@ -18,15 +18,13 @@ from tasks_app.audit.actions import Action
 from tasks_app.audit.context import current_origin
 from tasks_app.audit.recorder import record
 from tasks_app.errors import InvalidInput, SourcePaused
-from tasks_app.ingest.tasks import ingest_observations
-from tasks_app.models import Guest, Machine, Source, Submission, Task, TaskEvent
-from tasks_app.progress.upid import InvalidUpid, parse_upid
+from tasks_app.models import Guest, Machine, Source, Submission, Task
 from tasks_app.queue import Job, enqueue
+from tasks_app.services.beginnings import show_task
 from tasks_app.services.delivery import MAX_REPEATS, back_off, bring, claim, locked_guest
 from tasks_app.services.guest_actions import missing_privilege, parse_action, parse_parameters, unfitness
 from tasks_app.services.reservations import says_vmid_is_taken
 from tasks_app.services.time_limits import note_overdue
-from tasks_app.sources.base import TaskObservation
 from tasks_app.sources.proxmox import ProxmoxSource
 from tasks_app.states import State
 
@@ -108,30 +106,8 @@ def deliver_submission(pk: int, *, client: ProxmoxSource | None = None) -> None:
         return
     bring(submission, client)
     if submission.remote_id:
-        show_task(submission)
-
-
-def show_task(submission: Submission) -> None:
-    """Make the task row at once, as the answer tells it; the next pass finds it there."""
-    try:
-        upid = parse_upid(submission.remote_id)
-    except InvalidUpid:
-        logger.warning("answer names no task submission=%d", submission.pk)
-        return
-    seen = TaskObservation(
-        remote_id=submission.remote_id,
-        node=upid.node,
-        type=upid.type,
-        object_id=upid.object_id,
-        user=upid.user,
-        token=upid.token,
-        started_at=upid.started_at,
-        running=None,
-    )
-    ingest_observations(submission.source, [seen], at=now())
-    _link(submission)
-    # An idle source is visited every 5 s; what was just asked for should be seen at once.
-    Source.objects.filter(pk=submission.source_id).update(next_pass_at=now())
+        # An idle source is visited every 5 s; what was just asked for should be seen at once.
+        Source.objects.filter(pk=submission.source_id).update(next_pass_at=now())
 
 
 def settle_submissions() -> None:
@@ -143,10 +119,9 @@ def settle_submissions() -> None:
         Submission.objects.unfinished().filter(answered_at__isnull=False).select_related("source")
     ):
         task = Task.objects.filter(source=submission.source, remote_id=submission.remote_id).first()
-        if task is None:
-            show_task(submission)
-        elif task.submission_id is None:
-            _link(submission)
+        if task is None or task.submission_id is None:
+            with transaction.atomic():
+                show_task(submission)
         if task is not None and task.is_final:
             _settle(submission, task)
     note_overdue()
@@ -158,18 +133,6 @@ def pick_up_submissions() -> None:
     due = Submission.objects.deliverable(now())
     for pk in due.order_by("next_attempt_at").values_list("pk", flat=True)[:PICK_UP_LIMIT]:
         enqueue(Job.DELIVER, pk)
-
-
-@transaction.atomic
-def _link(submission: Submission) -> None:
-    """Join the task to what a person asked for; a pass may have seen it before its UPID was written down here."""
-    asked: dict[str, Any] = {"submission": submission, "person": submission.actor_name}
-    if submission.new_vmid is not None:
-        asked |= {"new_vmid": submission.new_vmid, "new_name": submission.parameters.get("name", "")}
-    tasks = Task.objects.filter(source=submission.source, remote_id=submission.remote_id)
-    for pk in tasks.filter(submission__isnull=True).values_list("pk", flat=True):
-        tasks.filter(pk=pk).update(**asked)
-        TaskEvent.objects.create(task_id=pk, source_id=submission.source_id, kind=TaskEvent.Kind.STATE)
 
 
 def _settle(submission: Submission, task: Task) -> None:

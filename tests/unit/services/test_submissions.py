@@ -67,7 +67,7 @@ def test_an_operator_starts_it_and_it_is_audited_once(remote, audited, action, p
         submission.pk,
         submission.remote_id,
     )
-    assert audited() == ["submission.submit"]
+    assert audited() == ["submission.submit", "task.began"]
 
 
 @pytest.mark.parametrize(("action", "parameters", "method", "type"), ACTIONS)
