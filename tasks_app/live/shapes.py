@@ -12,6 +12,7 @@ from typing import Any
 from django.urls import reverse
 
 from tasks_app.models import Asset, Generation, Task
+from tasks_app.models.generation import UNNAMED
 from tasks_app.sources.generation.problems import WORDS, Kind
 from tasks_app.states import State
 
@@ -148,20 +149,32 @@ def _generation_result(task: Task, base_url: str) -> Json:
 
 
 def _main_url(generation: Generation, assets: Sequence[Asset], base_url: str) -> tuple[str, str | None]:
-    """`video_url` or `image_url`, and the address of the portal's copy of the first file of that sort, or None."""
+    """`video_url` or `image_url`, and the address of the portal's copy of the first file of that sort, or None.
+
+    A client that reads it once, when the task is completed, gets the address while the copy is still on its way.
+    """
     sort = "image" if generation.kind == Generation.Kind.IMAGE else "video"
     copied = [asset for asset in assets if asset.state == Asset.State.COPIED]
     fitting = [asset for asset in copied if asset.media_type.startswith(f"{sort}/")]
     if generation.kind == Generation.Kind.WORKFLOW and copied and not fitting:
         sort, fitting = "image", [asset for asset in copied if asset.media_type.startswith("image/")]
-    return f"{sort}_url", asset_url(fitting[0], base_url) if fitting else None
+    coming = [asset for asset in assets if asset.state == Asset.State.WAITING]
+    likely = [asset for asset in coming if asset.declared_type.startswith((f"{sort}/", "application/octet"))]
+    chosen = [*fitting, *likely, *coming]
+    return f"{sort}_url", asset_url(chosen[0], base_url) if chosen else None
 
 
 def asset_url(asset: Asset, base_url: str) -> str | None:
-    """The address of our copy, None while there is none. The remote's own may be signed and is never told."""
+    """The address of our copy, None when there will be none. The remote's own may be signed and is never told.
+
+    What is still being copied has no name yet: its address says 503 with Retry-After until it is there, and leads to
+    the file from then on.
+    """
+    if asset.state == Asset.State.WAITING:
+        return base_url + reverse("portal:result-file", args=[asset.pk, UNNAMED])
     if asset.state != Asset.State.COPIED:
         return None
-    return base_url + reverse("portal:result-file", args=[asset.pk, asset.name.replace("/", "_") or "result"])
+    return base_url + reverse("portal:result-file", args=[asset.pk, asset.name.replace("/", "_") or UNNAMED])
 
 
 def _asset(asset: Asset, base_url: str) -> Json:

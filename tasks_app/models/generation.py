@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
 _OPEN = sorted(OPEN_STATES)
+UNNAMED = "result"
+"""Stands in the address of a result file that has no name yet."""
 
 
 def new_own_id() -> str:

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from tasks_app.access.policy import Verb, require
 from tasks_app.ingest.sniffing import INLINE_TYPES, UNKNOWN
 from tasks_app.models import Asset, Task
+from tasks_app.models.generation import UNNAMED
 from tasks_app.services import result_retention, results
 from tasks_app.services.api_tokens import person_of
 from tasks_app.views.requests import UserRequest
@@ -34,6 +35,11 @@ def result_file(request: HttpRequest, asset_id: int, name: str) -> HttpResponseB
     get_object_or_404(Task.objects.visible_to(person), pk=asset.generation_id)
     if asset.state in (Asset.State.REMOVED, Asset.State.EXPIRED):
         return HttpResponse(f"{asset.get_state_display()}.", status=410, content_type="text/plain")
+    if asset.state == Asset.State.WAITING and name == UNNAMED:
+        words = "The portal is still copying it."
+        return HttpResponse(words, status=503, content_type="text/plain", headers={"Retry-After": "2"})
+    if asset.state == Asset.State.COPIED and name == UNNAMED != asset.name:
+        return redirect("portal:result-file", asset.pk, asset.name)
     if asset.state != Asset.State.COPIED or asset.name != name:
         raise Http404
     is_download = request.GET.get("download") == "1" or asset.media_type not in INLINE_TYPES

@@ -80,7 +80,7 @@ def test_a_completed_video_is_final_only_when_the_copy_is_there(web, token):
     asset = make_asset(generation, name="video.mp4")
     with open_socket(web, generation.task.api_id, token) as socket:
         first = socket.next()
-        assert (first["status"], first["result"]["video_url"]) == ("completed", None)
+        assert (first["status"], first["result"]["copying"]) == ("completed", True)
         Asset.objects.filter(pk=asset.pk).update(state=Asset.State.COPIED, media_type="video/mp4")
         change(generation.task)
         final = socket.next()

@@ -99,11 +99,12 @@ def test_completed_video_leads_to_our_copy_at_both_places_clients_look(admin):
     assert "127.0.0.1:1" not in str(found)  # the remote's own address
 
 
-def test_while_it_is_being_copied_there_is_no_address(admin):
+def test_while_it_is_being_copied_the_address_is_told_already(admin):
     asset = make_asset()
     result = get(admin, asset.generation.task)["result"]
     assert result["copying"] is True
-    assert (result["video_url"], result["result"]["video_url"]) == (None, None)
+    assert result["video_url"] == result["result"]["video_url"]
+    assert result["video_url"].endswith(f"/results/{asset.pk}/result")
     Asset.objects.update(state=Asset.State.FAILED)
     result = get(admin, asset.generation.task)["result"]
     assert "copying" not in result

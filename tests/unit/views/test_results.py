@@ -146,6 +146,18 @@ def test_what_the_browser_has_is_not_sent_again(client):
     assert (answer.status_code, answer.content) == (304, b"")
 
 
+def test_what_is_still_being_copied_says_when_to_come_again(client):
+    asset = copied()
+    signed_in(client, make_user(Role.VIEWER))
+    Asset.objects.filter(pk=asset.pk).update(state=Asset.State.WAITING)
+    answer = client.get(address(asset, name="result"))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    Asset.objects.filter(pk=asset.pk).update(state=Asset.State.COPIED)
+    answer = client.get(address(asset, name="result"), follow=True)
+    assert answer.redirect_chain[-1][0] == address(asset)
+    assert answer.status_code == 200
+
+
 def test_another_name_is_another_file(client):
     asset = copied()
     signed_in(client, make_user(Role.VIEWER))
