@@ -68,11 +68,16 @@ def plain_address(ip: str | None) -> str | None:
 
 def canonical(entry: AuditEntry) -> bytes:
     """What the hash covers beside the hash before."""
-    content = {name: getattr(entry, name) for name in _CONTENT}
-    content["at"] = _time(entry.at)
-    content["result"] = str(entry.result)
-    content["ip"] = plain_address(entry.ip)
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    return json.dumps(content(entry), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def content(entry: AuditEntry) -> dict[str, Any]:
+    """What `canonical` writes, as values of JSON."""
+    values = {name: getattr(entry, name) for name in _CONTENT}
+    values["at"] = _time(entry.at)
+    values["result"] = str(entry.result)
+    values["ip"] = plain_address(entry.ip)
+    return values
 
 
 def seal(entry: AuditEntry, previous_hash: str) -> str:
