@@ -10,6 +10,7 @@ from tasks_app.services import (
     generation_cancellation,
     generation_delivery,
     generation_queue,
+    identities,
     inventory_watch,
     leases,
     notices,
@@ -61,6 +62,7 @@ def pick_up() -> None:
     removal.continue_removals()
     generation_cancellation.cancel_overdue()
     generation_queue.dispatch()
+    identities.pick_up()
 
 
 def pump() -> None:
@@ -111,3 +113,8 @@ def anchor_audit() -> None:
 def verify_audit() -> None:
     """Walk the audit chain once a day; the page tells the verdict."""
     audit_trail.verify_trail()
+
+
+def name_persons() -> None:
+    """Write who is behind tasks whose Proxmox identity was given a person (after each change; once more later)."""
+    identities.name_persons()

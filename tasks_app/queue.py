@@ -36,6 +36,7 @@ class Job(StrEnum):
     ANCHOR_AUDIT = "tasks_app.jobs.anchor_audit"
     VERIFY_AUDIT = "tasks_app.jobs.verify_audit"
     SEND_MAILS = "tasks_app.jobs.send_mails"
+    NAME_PERSONS = "tasks_app.jobs.name_persons"
 
 
 # The watch loops live in a cluster of their own, so that long slices never keep a cancel waiting.
@@ -64,6 +65,7 @@ COPIES_AT_ONCE = max(1, settings.WORKERS - 1)
 _TIMEOUTS: dict[Job, int] = {
     Job.COPY_RESULT: 2400,  # a download (sources.download.MAX_SECONDS) and bringing it to a bucket
     Job.CLEAN_UP_RESULTS: 600,
+    Job.NAME_PERSONS: 1800,  # looks through all tasks
     Job.VERIFY_AUDIT: 1800,  # 25 s for a million entries
 }
 

@@ -13,6 +13,7 @@ from tasks_app.views import (
     guests,
     health,
     hooks,
+    identities,
     inbox,
     items,
     limits,
@@ -131,6 +132,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("people/<int:person_id>/grant", people.grant, name="person-grant"),
     path("people/<int:person_id>/revoke/<int:grant_id>", people.revoke, name="person-revoke"),
     path("people/<int:person_id>/<str:what>", people.switch, name="person-switch"),
+    path("identities/", identities.identities, name="identities"),
+    path("identities/add/", identities.add, name="identity-add"),
+    path("identities/<int:identity_id>/", identities.change, name="identity-change"),
+    path("identities/<int:identity_id>/remove", identities.remove, name="identity-remove"),
     # teams
     path("teams/", teams.teams, name="teams"),
     path("teams/add/", teams.add, name="team-add"),

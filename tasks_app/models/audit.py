@@ -75,7 +75,7 @@ class AuditHead(models.Model):
 
 
 class AuditMark(models.Model):
-    """How far something that follows the chain has come: `verified`, `anchored` or `shipped`."""
+    """How far something that follows the chain has come: `verified`, `anchored`, `shipped` or `persons`."""
 
     name = models.CharField(max_length=20, unique=True)
     number = models.PositiveBigIntegerField(default=0)

@@ -61,6 +61,7 @@ _MORE: tuple[Entry, ...] = (
     ("items", "Catalogue items", "package", _holds(Verb.SEE_ITEM)),
     ("teams", "Teams", "users-round", _holds(Verb.SEE_TEAM)),
     ("people", "People", "users", _holds(Verb.MANAGE_PEOPLE)),
+    ("identities", "Identities", "contact-round", _holds(Verb.MANAGE_PEOPLE)),
     ("limits", "Time limits", "hourglass", _holds(Verb.SET_LIMITS)),
     ("results-retention", "Result retention", "archive", _holds(Verb.CLEAN_UP)),
 )
