@@ -80,4 +80,5 @@ class Action(StrEnum):
     RESULT_CLEAN_UP = "result.clean_up"
     GENERATION_SUBMIT = "generation.submit"
     GENERATION_RETRY = "generation.retry"
+    DEMO_HISTORY = "demo.history"
     DENIED = "permission.denied"

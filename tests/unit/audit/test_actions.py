@@ -97,6 +97,10 @@ MEANT = {
             "tasks_app.services.result_retention._clean_batch",
         },
     ),
+    "DEMO_HISTORY": (
+        "demo.history",
+        {"portal.supervisor.history._begin", "portal.supervisor.history.seed_history"},
+    ),
     "DENIED": ("permission.denied", {"portal.middleware.process_exception"}),
 }
 
