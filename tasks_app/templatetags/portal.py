@@ -8,6 +8,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime, now
 
+from tasks_app.ingest.persons import describe_person
 from tasks_app.models import Task
 from tasks_app.progress.estimate import format_usual, usual_duration
 from tasks_app.progress.failures import KnownFailure, explain_failure
@@ -97,6 +98,18 @@ def sign(task: Task) -> str:
 def is_stale(task: Task) -> bool:
     """Whether the task may have moved on unseen: it has not ended, and its source does not answer or is paused."""
     return not task.is_final and (task.source.failing_since is not None or task.source.paused_at is not None)
+
+
+@register.filter
+def who(task: Task) -> str:
+    """Who did it: the person, or `unknown person using token web`; "" where the remote names nobody."""
+    return describe_person(task)
+
+
+@register.filter
+def identity(task: Task) -> str:
+    """As which Proxmox user, and token, it was done: `root@pam!web`."""
+    return f"{task.remote_user}!{task.remote_token}" if task.remote_token else task.remote_user
 
 
 @register.filter

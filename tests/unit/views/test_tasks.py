@@ -146,6 +146,27 @@ def test_person_who_asked_through_the_portal_is_named() -> None:
     assert ">mira</span>" in signed_in(make_user(Role.VIEWER)).get("/tasks/").text
 
 
+@pytest.mark.parametrize(
+    ("fields", "identity", "words"),
+    [
+        (
+            {"remote_user": "portal@pve", "remote_token": "web"},
+            "portal@pve!web",
+            "unknown person using token web",
+        ),
+        ({"remote_user": "root@pam"}, "root@pam", "unknown person behind root@pam"),
+        ({"remote_user": "root@pam", "person": "Ann of ops"}, "as root@pam", "Ann of ops"),
+    ],
+    ids=["token", "user", "known"],
+)
+def test_a_foreign_task_names_its_person_or_says_that_nobody_knows(fields, identity, words) -> None:
+    task = make_task(make_source(), **fields)
+    client = signed_in(make_user(Role.VIEWER))
+    row, page = client.get("/tasks/").text, client.get(f"/tasks/{task.pk}/").text
+    assert words in row and identity in row
+    assert words in page and identity.removeprefix("as ") in page
+
+
 def test_failed_row_shows_its_last_error_line() -> None:
     make_task(state="failed", exit_text="start failed", error_line="TASK ERROR: no space left\nsecond")
     assert "no space left second</span>" in signed_in(make_user(Role.VIEWER)).get("/tasks/").text
