@@ -29,13 +29,13 @@ WARNINGS, ATTENTION = "warnings", "attention"
 """What can be asked for beside the states: completed with warnings, and failures that nobody has acknowledged."""
 
 OUTCOMES: dict[str, str] = {
-    State.FAILED: LABELS[State.FAILED],
-    State.LOST: LABELS[State.LOST],
-    State.CANCELLED: LABELS[State.CANCELLED],
+    State.FAILED.value: LABELS[State.FAILED],
+    State.LOST.value: LABELS[State.LOST],
+    State.CANCELLED.value: LABELS[State.CANCELLED],
     WARNINGS: "Completed with warnings",
-    State.PROCESSING: LABELS[State.PROCESSING],
-    State.PENDING: LABELS[State.PENDING],
-    State.COMPLETED: LABELS[State.COMPLETED],
+    State.PROCESSING.value: LABELS[State.PROCESSING],
+    State.PENDING.value: LABELS[State.PENDING],
+    State.COMPLETED.value: LABELS[State.COMPLETED],
 }
 """Every task has exactly one of these: its state, and "warnings" if it completed with some. Failures first."""
 

@@ -1,26 +1,25 @@
 """Forms that only choose what is shown."""
 
+import dataclasses
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
-from django.db.models import Q
 
 from portal.context import DENSITIES, THEMES
 from tasks_app.kinds import KINDS
-from tasks_app.models import Node, Source, Submission
+from tasks_app.models import Node, Source, TaskRollup
 from tasks_app.models.source import SourceQuerySet
-from tasks_app.models.task import TaskQuerySet
-from tasks_app.states import LABELS, State
+from tasks_app.services.history_filters import HistoryFilters
+from tasks_app.states import ATTENTION, LABELS, OUTCOMES, WARNINGS, State
 
-# What can be asked for beside the states themselves.
-WARNINGS, ATTENTION = "warnings", "attention"
 STATE_CHOICES = [
     ("", "Any state"),
     *((state.value, LABELS[state]) for state in State),
-    (WARNINGS, "Completed with warnings"),
+    (WARNINGS, OUTCOMES[WARNINGS]),
     (ATTENTION, "Needs attention"),
 ]
 SPANS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
@@ -44,6 +43,10 @@ def _pairs(field: forms.ChoiceField) -> list[tuple[str, str]]:
     return list(field.choices)  # type: ignore[arg-type]
 
 
+def _has_history(node: str) -> bool:
+    return TaskRollup.objects.filter(grain=TaskRollup.Grain.YEAR, node=node).exists()
+
+
 class LooksForm(forms.Form):
     """One choice at a time, or several. `steps`: whether the dashboard shows the first steps."""
 
@@ -52,34 +55,36 @@ class LooksForm(forms.Form):
     steps = forms.ChoiceField(choices=[("shown", "shown"), ("hidden", "hidden")], required=False)
 
 
-class TaskFilterForm(forms.Form):
-    """The filters of the task list, as they stand in the address. What is wrong in an address is left out."""
+class FilterForm(forms.Form):
+    """What every list of tasks can be filtered by, as it stands in the address. What is wrong there is left out."""
 
-    q = forms.CharField(required=False, max_length=1000)
-    state = forms.ChoiceField(required=False, choices=STATE_CHOICES)
-    type = forms.ChoiceField(required=False)
-    source = forms.ChoiceField(required=False)
-    node = forms.ChoiceField(required=False)
-    user = forms.CharField(required=False, max_length=200)
-    since = forms.ChoiceField(required=False, choices=SPAN_CHOICES)
+    q = forms.CharField(required=False, max_length=1000, label="Text")
+    type = forms.ChoiceField(required=False, label="Type")
+    source = forms.ChoiceField(required=False, label="Source")
+    node = forms.ChoiceField(required=False, label="Node")
+    user = forms.CharField(required=False, max_length=200, label="By")
 
     def __init__(self, data: Any, *, sources: SourceQuerySet) -> None:
         super().__init__(data)
         self.sources: list[Source] = list(sources)
         nodes = Node.objects.filter(source__in=self.sources).order_by("name").values_list("name", flat=True)
-        self._choose("source", "Any source", [(str(source.pk), source.name) for source in self.sources])
-        self._choose("node", "Any node", [(name, name) for name in dict.fromkeys(nodes)])
-        self._choose("type", "", TYPE_CHOICES)
-        wanted = self.data.get("type", "")
-        if wanted and len(wanted) <= 60 and wanted not in KINDS:
-            # a type nobody has named yet
-            self._choose("type", "", [*TYPE_CHOICES, (wanted, wanted)])
-        self.is_valid()
+        self._choose("source", [("", "Any source"), *((str(each.pk), each.name) for each in self.sources)])
+        node_choices = [("", "Any node"), *((name, name) for name in dict.fromkeys(nodes))]
+        # types that nobody has named yet, and nodes that are gone
+        self._choose_or_keep("type", TYPE_CHOICES, lambda _: True)
+        self._choose_or_keep("node", node_choices, _has_history)
 
-    def _choose(self, name: str, empty: str, choices: list[tuple[str, str]]) -> None:
+    def _choose(self, name: str, choices: list[tuple[str, str]]) -> None:
         field = self.fields[name]
         assert isinstance(field, forms.ChoiceField)
-        field.choices = [("", empty), *choices] if empty else choices
+        field.choices = choices
+
+    def _choose_or_keep(
+        self, name: str, choices: list[tuple[str, str]], is_known: Callable[[str], bool]
+    ) -> None:
+        wanted = self.data.get(name, "")
+        is_new = 0 < len(wanted) <= 60 and "\0" not in wanted and wanted not in dict(choices)
+        self._choose(name, [*choices, (wanted, wanted)] if is_new and is_known(wanted) else choices)
 
     @property
     def chosen(self) -> dict[str, str]:
@@ -93,13 +98,8 @@ class TaskFilterForm(forms.Form):
         for name, value in self.chosen.items():
             field = self.fields[name]
             choices = dict(_pairs(field)) if isinstance(field, forms.ChoiceField) else {}
-            words.append(f"{_NAMES[name]}: {choices.get(value, value)}")
+            words.append(f"{field.label}: {choices.get(value, value)}")
         return words
-
-    @property
-    def selects(self) -> list[forms.BoundField]:
-        """The choices beside text and person, in the order they are shown."""
-        return [self[name] for name in ("state", "type", "source", "node", "since")]
 
     @property
     def chosen_beside_text(self) -> int:
@@ -115,58 +115,47 @@ class TaskFilterForm(forms.Form):
         """The query of an address with these filters, some of them changed; "" when none is left."""
         return urlencode({name: value for name, value in (self.chosen | changes).items() if value})
 
-    def apply(self, tasks: TaskQuerySet, *, today: datetime) -> TaskQuerySet:
-        """The tasks that pass every filter."""
-        return self._in_state(self.apply_besides_state(tasks), today)
-
-    def apply_besides_state(self, tasks: TaskQuerySet) -> TaskQuerySet:
-        """The tasks that pass the filters other than state and time; the chips count among these."""
+    @property
+    def filters(self) -> HistoryFilters:
+        """The filters as values."""
         chosen = self.chosen
-        plain = {"type": "type", "source": "source_id", "node": "node"}
-        tasks = tasks.filter(**{field: chosen[name] for name, field in plain.items() if name in chosen})
-        if "user" in chosen:
-            portal = Submission.objects.filter(actor_name__icontains=chosen["user"])
-            tasks = tasks.filter(
-                Q(remote_user__icontains=chosen["user"]) | Q(submission__in=portal.values("pk"))
-            )
-        if "q" in chosen:
-            tasks = tasks.filter(self._search(chosen["q"].strip()))
-        return tasks
+        return HistoryFilters(
+            text=chosen.get("q", ""),
+            source=int(chosen["source"]) if "source" in chosen else None,
+            node=chosen.get("node", ""),
+            type=chosen.get("type", ""),
+            user=chosen.get("user", ""),
+        )
 
-    def _in_state(self, tasks: TaskQuerySet, today: datetime) -> TaskQuerySet:
-        chosen = self.chosen
-        state = chosen.get("state", "")
-        if state == WARNINGS:
-            tasks = tasks.filter(state=State.COMPLETED, warnings__gt=0)
-        elif state == ATTENTION:
-            tasks = tasks.unacknowledged_failures()
-        elif state == State.COMPLETED:
-            # those with warnings are shown apart everywhere
-            tasks = tasks.filter(state=state, warnings=0)
-        elif state:
-            tasks = tasks.filter(state=state)
-        if "since" in chosen:
-            tasks = tasks.filter(started_at__gte=today - SPANS[chosen["since"]])
-        return tasks
-
-    def _search(self, text: str) -> Q:
-        """A pasted UPID finds its task, a number the guest, anything else what is written about the task."""
-        if text.startswith("UPID:"):
-            # with the sources, because that is how UPIDs are indexed
-            return Q(remote_id=text, source__in=self.sources)
-        if text.isascii() and text.isdigit() and len(text) <= 9:
-            number = int(text)
-            names = Q(object_name__contains=text) | Q(new_name__contains=text)
-            return Q(vmid=number) | Q(new_vmid=number) | names
-        return Q(search_text__contains=text.lower())
+    @property
+    def too_short(self) -> str:
+        """What to tell somebody whose text cannot be looked up; "" when it can."""
+        return "Type at least three characters of a word." if self.filters.is_too_short else ""
 
 
-_NAMES = {
-    "q": "Text",
-    "state": "State",
-    "type": "Type",
-    "source": "Source",
-    "node": "Node",
-    "user": "By",
-    "since": "Time",
-}
+class TaskFilterForm(FilterForm):
+    """The filters of the task list."""
+
+    state = forms.ChoiceField(required=False, choices=STATE_CHOICES, label="State")
+    since = forms.ChoiceField(required=False, choices=SPAN_CHOICES, label="Time")
+
+    field_order = ("q", "state", "type", "source", "node", "user", "since")
+
+    def __init__(self, data: Any, *, sources: SourceQuerySet, today: datetime) -> None:
+        super().__init__(data, sources=sources)
+        self.today = today
+        self.is_valid()
+
+    @property
+    def selects(self) -> list[forms.BoundField]:
+        """The choices beside text and person, in the order they are shown."""
+        return [self[name] for name in ("state", "type", "source", "node", "since")]
+
+    @property
+    def filters(self) -> HistoryFilters:
+        since = self.chosen.get("since")
+        return dataclasses.replace(
+            super().filters,
+            outcome=self.chosen.get("state", ""),
+            since=self.today - SPANS[since] if since else None,
+        )

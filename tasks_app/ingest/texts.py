@@ -1,11 +1,16 @@
 """Fills the text index: what is searched of a task is its words and its log, in lower case."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 
 from django.db import connection, transaction
 
 from tasks_app.models import LogChunk, Task, TaskLog, TaskText
+from tasks_app.models.search import digits_term
+
+WORDS = ("search_text", "person", "vmid", "new_vmid", "object_name", "new_name")
+_NUMBER = re.compile(r"[0-9]{3,}")
 
 BATCH = 200
 """Tasks in one transaction: with their logs some megabytes, and about 50 ms."""
@@ -24,7 +29,7 @@ def index_batch() -> int:
             return 0
         # Marked before they are read: who changes one from here on makes it due again.
         Task.objects.filter(pk__in=pks).update(is_indexed=True)
-        tasks = list(Task.objects.filter(pk__in=pks).only("pk", "started_at", "search_text"))
+        tasks = list(Task.objects.filter(pk__in=pks).only("pk", "started_at", *WORDS))
         logs = _read_logs(pks)
         TaskText.objects.bulk_create(
             [_document(task, *logs.get(task.pk, ("", False))) for task in tasks],
@@ -36,8 +41,20 @@ def index_batch() -> int:
 
 
 def _document(task: Task, log: str, is_cut: bool) -> TaskText:
-    text = f"{task.search_text}\n{log}" if log else task.search_text
+    text = f"{words_of(task)}\n{log}" if log else words_of(task)
     return TaskText(key=TaskText.key_of(task), task=task, text=text, log_characters=len(log), is_cut=is_cut)
+
+
+def words_of(task: Task) -> str:
+    """What is searched of a task besides its log; it needs the fields WORDS."""
+    return "\n".join(filter(None, [task.search_text, task.person.lower(), *_digits_of(task)]))
+
+
+def _digits_of(task: Task) -> list[str]:
+    """Numbers of guests and in their names, in the form in which a number alone is looked for."""
+    numbers = [str(vmid) for vmid in (task.vmid, task.new_vmid) if vmid is not None]
+    found = [*numbers, *_NUMBER.findall(task.object_name), *_NUMBER.findall(task.new_name)]
+    return [digits_term(number) for number in dict.fromkeys(found)]
 
 
 def _read_logs(task_pks: Iterable[int]) -> dict[int, tuple[str, bool]]:

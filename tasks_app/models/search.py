@@ -16,7 +16,7 @@ RARE = 5000
 """PostgreSQL: up to so many matches are all read and sorted; of more common words the texts are read newest first."""
 
 LAST_KEY = 2**63 - 1
-_FIRST_DIGIT = 0xE000
+_LETTERS = str.maketrans("0123456789", "qjxzvwkygh")
 _TERMS = re.compile(r'"([^"]*)"|(\S+)')
 
 
@@ -37,10 +37,11 @@ def parse_terms(text: str) -> tuple[str, ...]:
 def digits_term(number: str) -> str:
     """The word under which a text holds `number` as digits of a guest's name or VMID; see `ingest/texts.py`.
 
-    The digits stand in letters of their own (private use), so that they are not looked for in UPIDs and logs, which
-    are full of other numbers.
+    Each digit is a letter, of ten that hardly ever stand together, so that a number alone is not looked for in UPIDs
+    and logs, which are full of other numbers. ASCII, because trigrams on PostgreSQL are made of what its locale
+    calls letters.
     """
-    return "".join(chr(_FIRST_DIGIT + int(digit)) for digit in number)
+    return number.translate(_LETTERS)
 
 
 def is_searchable(terms: tuple[str, ...]) -> bool:

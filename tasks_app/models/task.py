@@ -112,7 +112,10 @@ class TaskQuerySet(models.QuerySet["Task"]):
             types = _API_TYPES[prefix]
             found = self.filter(pk=int(number))
             return found.filter(type=types) if types else found.exclude(type__in=kinds.MADE)
-        return self.filter(remote_id=text) if text.startswith("UPID:") else self.none()
+        if not text.startswith("UPID:"):
+            return self.none()
+        # with the sources, because that is how UPIDs are indexed
+        return self.filter(remote_id=text, source__in=Source.objects.values("pk"))
 
     def watched(self, at: datetime) -> Self:
         """Tasks whose page somebody has open."""

@@ -9,6 +9,8 @@ from django.db.models import Q
 
 from tasks_app.models import Task
 from tasks_app.models.task import TaskQuerySet
+from tasks_app.services.history_filters import HistoryFilters
+from tasks_app.services.search import parse_below, search_page
 from tasks_app.templatetags.portal import COUNT_LIMIT
 
 PAGE_ROWS = 50
@@ -35,6 +37,7 @@ ROW_FIELDS = (
     "new_name",
     "remote_user",
     "remote_token",
+    "person",
     "state",
     "warnings",
     "exit_text",
@@ -111,10 +114,20 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class TaskPage:
-    """Some rows, and where the next page begins: None on the last."""
+    """Some rows, and where the next page begins: None on the last. `searched_to`: see SearchPage."""
 
     tasks: list[Task]
-    next: Cursor | None
+    next: Cursor | int | None
+    searched_to: datetime | None = None
+
+
+def read_filtered(tasks: TaskQuerySet, filters: HistoryFilters, before: str) -> TaskPage:
+    """The page of `tasks` that `before` of the address begins. Of a text newest first, whatever still runs."""
+    tasks = rows_of(filters.apply(tasks))
+    if not filters.terms:
+        return read_page(tasks, Cursor.parse(before))
+    found = search_page(tasks, filters.terms, below=parse_below(before), size=PAGE_ROWS, since=filters.since)
+    return TaskPage(found.tasks, found.next_below, found.searched_to)
 
 
 def read_page(tasks: TaskQuerySet, before: Cursor | None, rows: int = PAGE_ROWS) -> TaskPage:

@@ -11,18 +11,22 @@ from django.utils.timezone import now
 from django.views.decorators.http import require_GET
 
 from tasks_app.access.policy import Verb, can
-from tasks_app.forms.filters import ATTENTION, WARNINGS, TaskFilterForm
+from tasks_app.forms.filters import TaskFilterForm
 from tasks_app.live.events import newest_event_id
 from tasks_app.models import Source, Task
 from tasks_app.models.source import SourceQuerySet
 from tasks_app.models.task import TaskQuerySet
-from tasks_app.states import State
+from tasks_app.services.counting import TEXT_LIMIT
+from tasks_app.services.history_filters import HistoryFilters
+from tasks_app.services.search import having_words, newest_matches
+from tasks_app.states import ATTENTION, WARNINGS, State
 from tasks_app.templatetags.admin_parts import functions_of
 from tasks_app.templatetags.generation_parts import note_places
-from tasks_app.views.paging import Cursor, count_capped, open_among, read_page, rows_of
+from tasks_app.views.paging import count_capped, open_among, read_filtered
 from tasks_app.views.requests import UserRequest
 
 _DAY = timedelta(hours=24)
+_NEW_WITH_TEXT = 200  # the words of new tasks are looked at one by one
 # Parts of the list page, by the element that asks for them.
 _PARTS = {
     "task-list": "tasks/_list.html",
@@ -55,8 +59,15 @@ def new_count(request: UserRequest) -> HttpResponse:
     visible = Task.objects.visible_to(request.user)
     count = 0
     if newest.isdigit() and len(newest) < 19:
-        count = count_capped(form.apply(visible.filter(pk__gt=int(newest)), today=now()))
+        count = _count_new(form.filters, visible.filter(pk__gt=int(newest)))
     return render(request, "tasks/_new.html", {"count": count, "newest": newest, "form": form})
+
+
+def _count_new(filters: HistoryFilters, new: TaskQuerySet) -> int:
+    if not filters.terms:
+        return count_capped(filters.apply(new))
+    newest = filters.apply(new).order_by("-pk").values("pk")[:_NEW_WITH_TEXT]
+    return len(having_words(Task.objects.filter(pk__in=newest), filters.terms))
 
 
 def _filters(request: UserRequest) -> TaskFilterForm:
@@ -64,6 +75,7 @@ def _filters(request: UserRequest) -> TaskFilterForm:
     return TaskFilterForm(
         request.GET,
         sources=sources.only("id", "name", "is_demo", "failing_since", "paused_at", "last_pass_at"),
+        today=now(),
     )
 
 
@@ -71,18 +83,18 @@ def _rows(request: UserRequest, form: TaskFilterForm) -> dict[str, Any]:
     """The rows of one page, and what an empty list says about itself."""
     visible = Task.objects.visible_to(request.user)
     newest = Task.objects.aggregate(newest=Max("pk"))["newest"] or 0
-    before = Cursor.parse(request.GET.get("before", ""))
-    page = read_page(rows_of(form.apply(visible, today=now())), before)
+    before = request.GET.get("before", "")
+    page = read_filtered(visible, form.filters, before)
     note_places(page.tasks)
     empty = ""
-    if not page.tasks:
+    if not page.tasks and page.next is None:
         empty = "filtered" if form.chosen or before else "none"
         if not form.sources:
             empty = "no_source"
     context: dict[str, Any] = {
         "page": page,
         "newest": newest,
-        "is_first_page": before is None,
+        "is_first_page": not before,
         "empty": empty,
     }
     if empty == "no_source":
@@ -105,12 +117,20 @@ def _blind(sources: SourceQuerySet) -> list[dict[str, Any]]:
 def _summary(request: UserRequest, form: TaskFilterForm) -> dict[str, Any]:
     """Chips with their counts, and the sources that do not answer."""
     stale = [source for source in form.sources if source.failing_since or source.paused_at]
-    counted = form.apply_besides_state(Task.objects.visible_to(request.user))
-    return {"chips": _chips(form, counted, now()), "stale_sources": stale}
+    return {"chips": _chips(request, form, now()), "stale_sources": stale}
 
 
-def _chips(form: TaskFilterForm, counted: TaskQuerySet, today: datetime) -> list[dict[str, Any]]:
-    """The quick filters. Three cheap counts: what is open, what a day brought, and all up to a limit."""
+def _chips(request: UserRequest, form: TaskFilterForm, today: datetime) -> list[dict[str, Any]]:
+    """The quick filters. Three cheap counts: what is open, what a day brought, and all up to a limit.
+
+    Of a text its newest matches are counted.
+    """
+    filters = form.filters.without("outcome", "since")
+    counted = filters.apply(Task.objects.visible_to(request.user))
+    searched_to = None
+    if filters.terms:
+        pks, searched_to = newest_matches(filters.terms, most=TEXT_LIMIT)
+        counted = counted.filter(pk__in=pks)
     open_counts = open_among(counted).aggregate(
         running=Count("pk", filter=Q(state=State.PROCESSING)),
         queued=Count("pk", filter=Q(state=State.PENDING)),
@@ -135,6 +155,7 @@ def _chips(form: TaskFilterForm, counted: TaskQuerySet, today: datetime) -> list
             "words": words,
             "hint": since and "24 h",
             "count": count,
+            "is_capped": searched_to is not None and not since,
             "sign": sign if count else "",
             "query": form.address(state=str(state), since=since),
             "is_current": chosen == (str(state), since),

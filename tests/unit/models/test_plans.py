@@ -2,10 +2,9 @@
 
 import pytest
 from django.db import connection
-from django.utils.timezone import now
 
-from tasks_app.forms.filters import TaskFilterForm
 from tasks_app.models import Grant, Role, Source, Task
+from tasks_app.services.history_filters import HistoryFilters
 from tasks_app.views.paging import open_among
 from tests.factories import make_item, make_source, make_task, make_team, make_user
 
@@ -27,9 +26,8 @@ def test_pages_read_open_tasks_by_their_keys_whatever_else_is_asked():
 def test_pasted_upid_is_looked_up_and_not_searched_for():
     source = make_source()
     user = make_user(Role.OPERATOR, source=source)
-    form = TaskFilterForm({"q": make_task(source).remote_id}, sources=Source.objects.visible_to(user))
-    plan = form.apply(Task.objects.visible_to(user), today=now()).explain()
-    assert "remote_id=?" in plan
+    filters = HistoryFilters(text=make_task(source).remote_id)
+    assert "remote_id=?" in filters.apply(Task.objects.visible_to(user)).explain()
 
 
 @pytest.mark.parametrize(
