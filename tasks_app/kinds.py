@@ -131,6 +131,19 @@ def kind_of(type: str) -> Kind:
     return KINDS.get(type) or Kind(type, type)
 
 
+GENERATION = "generation"
+HISTORY_FAMILIES: dict[str, str] = {
+    **{name: family.label for name, family in FAMILIES.items()},
+    GENERATION: "Videos, images, workflows",
+}
+"""Families by which the history is kept, and their labels. Each type belongs to one: see `history_family`."""
+
+
+def history_family(type: str) -> str:
+    """The family by which tasks of a worker type are kept; those that make things have one of their own."""
+    return GENERATION if type in MADE else kind_of(type).family
+
+
 def guest_name(vmid: int | None, name: str) -> str:
     """`web-07 (207)`, `207` while the name is not known, "" without a guest."""
     if vmid is None:

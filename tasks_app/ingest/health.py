@@ -11,6 +11,7 @@ from tasks_app.ingest.events import Events
 from tasks_app.ingest.text import storable, storable_json
 from tasks_app.models import Node, Source, TaskEvent
 from tasks_app.sources.errors import SourceError
+from tasks_app.sources.proxmox.permissions import parse_permissions
 
 CLUSTER_LIST_PRIVILEGE = "Sys.Audit"
 
@@ -21,6 +22,11 @@ def can_list_cluster(permissions: Mapping[str, Any]) -> bool:
     `permissions` as `Source.permissions`. When False, the portal lives on node lists and sees what each node shows.
     """
     return CLUSTER_LIST_PRIVILEGE in permissions.get("/", {})
+
+
+def can_list_node(permissions: Mapping[str, Any], node: str) -> bool:
+    """Whether the list of `node` shows everybody's tasks, or the token's own alone; see `can_list_cluster`."""
+    return parse_permissions(permissions).allows(f"/nodes/{node}", CLUSTER_LIST_PRIVILEGE)
 
 
 def record_pass(
@@ -78,7 +84,7 @@ def release_pass(source: Source, *, owner: str, next_pass_at: datetime) -> bool:
 
 
 def record_first_sync(source: Source, *, at: datetime) -> None:
-    """What a source without nodes shows has been read once."""
+    """What a source shows has been read once."""
     with transaction.atomic():
         if Source.objects.filter(pk=source.pk, first_synced_at__isnull=True).update(first_synced_at=at):
             _tell(source, at)
@@ -106,15 +112,18 @@ def record_permissions(
 def record_cursor(node: Node, *, cursor: int, at: datetime) -> None:
     """The node's list has been read and written up to tasks that started at `cursor` (Unix seconds). Never goes back.
 
-    Called last, after the rows are committed. The first time, and when all nodes have it, the source is synced.
+    Called last, after the rows are committed.
     """
     Node.objects.filter(pk=node.pk, cursor__lt=cursor).update(cursor=cursor)
     if node.first_synced_at is None:
         Node.objects.filter(pk=node.pk, first_synced_at__isnull=True).update(first_synced_at=at)
-        if not Node.objects.filter(source=node.source_id, first_synced_at__isnull=True).exists():
-            first = Source.objects.filter(pk=node.source_id, first_synced_at__isnull=True)
-            if first.update(first_synced_at=at):
-                _tell(node.source, at)
+
+
+def record_synced_nodes(source: Source, *, at: datetime) -> None:
+    """The source is synced when each node that is up has been read; one that comes back later is read then."""
+    unread = Node.objects.filter(source=source, first_synced_at__isnull=True, status="online")
+    if source.first_synced_at is None and not unread.exists():
+        record_first_sync(source, at=at)
 
 
 def _release(source: Source, owner: str, next_pass_at: datetime, **values: Any) -> bool:

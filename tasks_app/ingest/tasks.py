@@ -247,7 +247,7 @@ def _changes(row: Task, seen: TaskObservation, at: datetime) -> dict[str, Any]:
 
 
 def _ending(row: Task, seen: TaskObservation, at: datetime, tracker: Tracker | None) -> dict[str, Any]:
-    """Fields of a task that is seen ended. A final state stays; its estimated end is corrected."""
+    """Fields of a task that is seen ended. A final state stays; the time of its end is corrected by a later answer."""
     exit_text = storable(seen.exit_text or "")
     outcome = _outcome(row, exit_text, tracker)
     values: dict[str, Any] = {}
@@ -275,7 +275,7 @@ def _ending(row: Task, seen: TaskObservation, at: datetime, tracker: Tracker | N
             values |= _found_in_log(row, tracker)
             values["percent"] = tracker.finish(outcome)
             values["error_line"] = _error_line(row, outcome, exit_text, tracker)
-    elif row.is_final and seen.ended_at and (row.ended_at is None or row.raw.get(_END_IS_ESTIMATED)):
+    elif row.is_final and seen.ended_at and (seen.ended_at != row.ended_at or row.raw.get(_END_IS_ESTIMATED)):
         values = {"ended_at": seen.ended_at, "raw": storable_json(seen.raw)}
     return values
 

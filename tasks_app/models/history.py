@@ -116,7 +116,7 @@ class HistoryGap(models.Model):
 class RetentionPeriod(models.Model):
     """How long ended tasks of a family are kept, in days. Without a row they are kept for ever."""
 
-    family = models.CharField(max_length=20, unique=True)  # see kinds.FAMILIES
+    family = models.CharField(max_length=20, unique=True)  # see kinds.HISTORY_FAMILIES
     days = models.PositiveIntegerField()
 
     def __str__(self) -> str:

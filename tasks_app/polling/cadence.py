@@ -35,6 +35,12 @@ PAGE_OVERLAP = 50
 """Rows asked for twice: a task that ends between two pages moves."""
 MOST_PAGES = 200
 """Pages of one list or log in a row; a node keeps about 1,000 tasks, so this only ends a remote gone mad."""
+SWEEP = timedelta(hours=1)
+"""Between looks at all that a node has, two or three requests: finds what a clock set back put before the cursor."""
+UNSURE = timedelta(minutes=10)
+"""How long a node's list is read back to a task whose end is only estimated; it tells the true one within 10 s."""
+PERIODS = timedelta(seconds=30)
+"""How soon the harvest goes by a changed retention period."""
 SINCE_MARGIN_SECONDS = 10
 """Reading starts this far before the cursor: under load a task is listed later than it started."""
 

@@ -70,6 +70,9 @@ def finish(visit: Visit, ended: list[tuple[Task, TaskObservation]]) -> int:
         if visit.should_stop() or done >= cadence.ENDED_PER_PASS:
             return len(ended) - done
         task = Task.objects.get(pk=task.pk)
+        if seen.ended_at is None:
+            until = visit.clock() + cadence.UNSURE
+            visit.memory.unsure[task.remote_id] = (task.node, int(task.started_at.timestamp()), until)
         rest = read_rest(visit, task)
         if rest is None:
             # The state is known and must not wait for a log that cannot be had now.

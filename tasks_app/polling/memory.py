@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from tasks_app.ingest.periods import Periods
 from tasks_app.polling.cadence import MOST_BACKOFF, NODE_RETRY
 from tasks_app.sources.generation.base import GenerationObservation
 
@@ -63,7 +64,16 @@ class Memory:
     node_list_was_long: set[str] = field(default_factory=set)
     finished: dict[str, frozenset[str]] = field(default_factory=dict)  # node → UPIDs of its finished slots
     trouble: dict[str, NodeTrouble] = field(default_factory=dict)
-    settled: set[str] = field(default_factory=set)  # UPIDs of which no list can tell anything new
+    node_swept_at: dict[str, datetime] = field(
+        default_factory=dict
+    )  # its whole list was read, or it was first seen
+    own_cursor: dict[str, int] = field(
+        default_factory=dict
+    )  # the same as Node.cursor while only own tasks are shown
+    unsure: dict[str, tuple[str, int, datetime]] = field(
+        default_factory=dict
+    )  # UPID → node, start, until: its end is estimated, and the list will tell the true one
+    settled: set[tuple[str, datetime]] = field(default_factory=set)  # UPIDs and ends that are written
     checked_at: dict[int, datetime] = field(default_factory=dict)  # task → its last single status
     missed: set[int] = field(default_factory=set)
     tailed_at: dict[int, datetime] = field(default_factory=dict)
@@ -75,6 +85,7 @@ class Memory:
     backlog_seen: int = 0
     backlog_at: datetime | None = None  # when the search was begun
     backlog_read_at: datetime | None = None
+    periods: Periods | None = None  # how long tasks are kept, as read a moment ago
     generation: GenerationMemory = field(default_factory=GenerationMemory)  # when it is such a source
 
     def is_node_troubled(self, node: str, at: datetime) -> bool:
@@ -87,10 +98,10 @@ class Memory:
         wait: timedelta = min(MOST_BACKOFF, NODE_RETRY * 2 ** min(failures - 1, 6))
         self.trouble[node] = NodeTrouble(failures, at + wait)
 
-    def settle(self, upids: set[str]) -> None:
-        if len(self.settled) + len(upids) > _MOST_SETTLED:
+    def settle(self, ends: set[tuple[str, datetime]]) -> None:
+        if len(self.settled) + len(ends) > _MOST_SETTLED:
             self.settled.clear()
-        self.settled |= upids
+        self.settled |= ends
 
     def forget_tasks(self, open_pks: set[int]) -> None:
         """Keep only what concerns tasks that still run."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tasks_app.ingest import health, inventory, signs
-from tasks_app.ingest.tasks import IngestResult, ingest_observations
+from tasks_app.ingest.tasks import BATCH_ROWS, IngestResult, ingest_observations
 from tasks_app.models import Node, Submission, Task
-from tasks_app.polling import cadence, endings, tails
+from tasks_app.polling import cadence, endings, harvest, tails
 from tasks_app.polling.errands import enqueue_follow_up
 from tasks_app.polling.nodelists import move_cursors, nodes_to_read, read_lists
 from tasks_app.polling.visit import Visit
@@ -49,7 +49,8 @@ def run_pass(visit: Visit) -> PassResult:
         raise visit.node_error
 
     seen = _merge([cluster or [], *(listing.observations for listing in listings)])
-    held_back, has_news = _write(visit, seen, open_tasks, is_first=source.first_synced_at is None)
+    new_nodes = {node.name for node in nodes if node.first_synced_at is None}
+    held_back, has_news = _write(visit, seen, open_tasks, new_nodes)
     answered = {listing.node.name for listing in listings}
     vanished = [
         task
@@ -108,12 +109,12 @@ def _has_open_submissions(visit: Visit) -> bool:
 
 
 def _merge(parts: Iterable[Iterable[TaskObservation]]) -> dict[str, TaskObservation]:
-    """Once per UPID; a finished row wins, one with an end time over one without."""
+    """Once per UPID; a finished row wins, one with an end time over one without, a node's own over the cluster's."""
     merged: dict[str, TaskObservation] = {}
     for part in parts:
         for seen in part:
             known = merged.get(seen.remote_id)
-            if known is None or _knowledge(seen) > _knowledge(known):
+            if known is None or _knowledge(seen) >= _knowledge(known):
                 merged[seen.remote_id] = seen
     return merged
 
@@ -123,20 +124,29 @@ def _knowledge(seen: TaskObservation) -> tuple[bool, bool]:
 
 
 def _write(
-    visit: Visit, seen: dict[str, TaskObservation], open_tasks: dict[str, Task], *, is_first: bool
+    visit: Visit, seen: dict[str, TaskObservation], open_tasks: dict[str, Task], new_nodes: set[str]
 ) -> tuple[list[tuple[Task, TaskObservation]], bool]:
-    """Ingest what the lists told. Returns ends that must be judged with their log, and whether anything changed."""
+    """Ingest what the lists told. Returns ends that must be judged with their log, and whether anything changed.
+
+    Of nodes that were never read before (`new_nodes`) most is history, which is not looked at one by one.
+    """
     at, memory = visit.clock(), visit.memory
-    fresh = [o for upid, o in seen.items() if upid not in memory.settled]
+    fresh = [
+        o for o in seen.values() if o.ended_at is None or (o.remote_id, o.ended_at) not in memory.settled
+    ]
+    fresh = harvest.without_past(visit, fresh, open_tasks)
     held: dict[str, TaskObservation] = {}
     for i, o in enumerate(fresh):
         is_ours = o.remote_id in open_tasks
-        if endings.needs_log(o) and (is_ours or (not is_first and _ended_recently(o, at))):
+        if endings.needs_log(o) and (is_ours or (o.node not in new_nodes and _ended_recently(o, at))):
             held[o.remote_id] = o
             fresh[i] = replace(o, running=True, ended_at=None, exit_text=None)
     result = ingest_observations(visit.source, fresh, at=at, sleep=visit.sleep)
-    memory.settle({o.remote_id for o in fresh if o.running is False and o.ended_at is not None})
-    _queue_logs(visit, result, is_first=is_first)
+    told = {(o.remote_id, o.ended_at) for o in fresh if o.running is False and o.ended_at is not None}
+    memory.settle(told)
+    for upid, _ in told:
+        memory.unsure.pop(upid, None)
+    _queue_logs(visit, result, new_nodes)
     if result.new_pks or result.ended_pks:
         logger.info(
             "pass source=%s new=%d ended=%d", visit.source.name, len(result.new_pks), len(result.ended_pks)
@@ -150,11 +160,12 @@ def _write(
     return [(rows[upid], o) for upid, o in held.items() if upid in rows and not rows[upid].is_final], has_news
 
 
-def _queue_logs(visit: Visit, result: IngestResult, *, is_first: bool) -> None:
+def _queue_logs(visit: Visit, result: IngestResult, new_nodes: set[str]) -> None:
     """Logs of what ended just now are read in this pass; those of history when there is time."""
     pks = list(result.ended_pks)
-    if result.new_pks and not is_first:
-        pks += Task.objects.finished().filter(pk__in=result.new_pks).values_list("pk", flat=True)
+    for first in range(0, len(result.new_pks), BATCH_ROWS):
+        ended = Task.objects.finished().filter(pk__in=result.new_pks[first : first + BATCH_ROWS])
+        pks += ended.exclude(node__in=new_nodes).values_list("pk", flat=True)
     for pk in pks:
         visit.memory.unread.setdefault(pk, 0)
 

@@ -166,16 +166,20 @@ def test_a_lost_task_does_not_run_again():
     assert Task.objects.get().state == State.LOST
 
 
-def test_an_estimated_end_is_corrected_once_and_a_told_one_never():
+def test_the_time_of_an_end_is_corrected_and_nothing_else():
     source = make_source()
     ingest(source, seen(1))
     ingest(source, seen(1, exit_text="OK", ended=False), at=AT + timedelta(seconds=99))
     assert Task.objects.get().ended_at == AT + timedelta(seconds=99)
     ingest(source, seen(1, exit_text="OK"))
     assert Task.objects.get().ended_at == AT + timedelta(seconds=30)
-    late = replace(seen(1, exit_text="OK"), ended_at=AT + timedelta(seconds=40))
+    late = replace(seen(1, exit_text="disk full"), ended_at=AT + timedelta(seconds=40))
     ingest(source, late)
-    assert Task.objects.get().ended_at == AT + timedelta(seconds=30)
+    task = Task.objects.get()
+    assert (task.state, task.exit_text, task.ended_at) == ("completed", "OK", AT + timedelta(seconds=40))
+    before = snapshot()
+    ingest(source, late)
+    assert snapshot() == before
 
 
 def test_a_cancel_that_people_asked_for_makes_any_error_a_cancel():

@@ -27,11 +27,16 @@ def test_the_cursor_stands_on_the_newest_start_that_was_read(remote, visit_once)
     assert cursor() == int(newest.started_at.timestamp())
 
 
-def test_the_cursor_does_not_pass_the_start_of_a_task_that_runs(remote, visit_once):
-    running = remote.start("vzdump", started_at=START - timedelta(seconds=100))
+def test_the_end_of_a_task_that_began_before_the_cursor_is_read(remote, visit_once):
+    running = remote.start("vzdump", started_at=START - timedelta(seconds=5000))
     remote.end(remote.start(started_at=START - timedelta(seconds=20)))
     visit_once()
-    assert cursor() == int(running.started_at.timestamp())
+    assert cursor() > int(running.started_at.timestamp())
+    for _ in range(30):
+        remote.end(remote.start())
+    remote.end(running, "disk full")
+    visit_once(seconds=86_400, forget=True)
+    assert Task.objects.get(remote_id=running.upid).exit_text == "disk full"
 
 
 def test_tasks_of_the_cursors_own_second_are_read_again(remote, visit_once):
