@@ -121,8 +121,11 @@ def record_cursor(node: Node, *, cursor: int, at: datetime) -> None:
 
 def record_synced_nodes(source: Source, *, at: datetime) -> None:
     """The source is synced when each node that is up has been read; one that comes back later is read then."""
-    unread = Node.objects.filter(source=source, first_synced_at__isnull=True, status="online")
-    if source.first_synced_at is None and not unread.exists():
+    if source.first_synced_at is not None:
+        return
+    nodes = Node.objects.filter(source=source)
+    is_unread = nodes.filter(first_synced_at__isnull=True, status="online").exists()
+    if not is_unread and nodes.filter(first_synced_at__isnull=False).exists():
         record_first_sync(source, at=at)
 
 

@@ -315,6 +315,12 @@ def test_a_node_that_is_down_does_not_hold_up_the_first_sync_and_is_read_when_it
     assert not gaps()
 
 
+def test_a_cluster_of_which_no_node_is_up_yet_is_not_synced(remote, visit_once):
+    remote.fetch_nodes = lambda: nodes(remote, off={"pve1", "pve2", "pve3"})
+    visit_once()
+    assert Source.objects.get().first_synced_at is None
+
+
 def nodes(remote, off):
     found = type(remote).fetch_nodes(remote)
     return [type(node)(node.name, node.name not in off, 1000, "") for node in found]
