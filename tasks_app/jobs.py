@@ -1,7 +1,7 @@
 """The jobs django-q2 runs. Each is a lookup and one call; running one twice is harmless."""
 
 from tasks_app.audit import anchors
-from tasks_app.polling import retention
+from tasks_app.polling import indexing, retention
 from tasks_app.polling import watch as watching
 from tasks_app.services import (
     addresses,
@@ -63,6 +63,11 @@ def pick_up() -> None:
     generation_cancellation.cancel_overdue()
     generation_queue.dispatch()
     identities.pick_up()
+
+
+def index_texts() -> None:
+    """Make the words of changed tasks and the logs of ended ones searchable (while there are any)."""
+    indexing.index_texts()
 
 
 def pump() -> None:

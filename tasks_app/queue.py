@@ -29,6 +29,7 @@ class Job(StrEnum):
     CLEAN_UP_RESULTS = "tasks_app.jobs.clean_up_results"
     PICK_UP = "tasks_app.jobs.pick_up"
     TIDY = "tasks_app.jobs.tidy"
+    INDEX_TEXTS = "tasks_app.jobs.index_texts"
     PUMP = "tasks_app.jobs.pump"
     LOOK_FOR_ADDRESSES = "tasks_app.jobs.look_for_addresses"
     RUN_LEASES = "tasks_app.jobs.run_leases"

@@ -20,6 +20,7 @@ from tasks_app.ingest import health
 from tasks_app.models import Source
 from tasks_app.polling import asking, cadence, leases, slots
 from tasks_app.polling.errands import enqueue_errands
+from tasks_app.polling.indexing import enqueue_indexing
 from tasks_app.polling.generation_pass import run_generation_pass
 from tasks_app.polling.generation_visit import GenerationVisit
 from tasks_app.polling.memory import Memory
@@ -103,6 +104,7 @@ class WatchLoop:
                 if self._is_leading and time.monotonic() >= next_errands:
                     next_errands = time.monotonic() + cadence.ERRANDS_SECONDS
                     enqueue_errands(now())
+                    enqueue_indexing(now())
                 if not self._is_leading:  # a leader that ends gives way between two renewals
                     self._is_leading = slots.leads(self.slot, now())
                 self._visit_due()
