@@ -2,7 +2,10 @@
 
 import uuid
 from collections.abc import Callable
+from typing import Any
 
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
@@ -50,9 +53,7 @@ class RefusalMiddleware:
         return _for_programs(response) if _is_api(request) else response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        if not isinstance(error, Refused):
-            return None
-        if isinstance(error, NotPermitted):
+        if isinstance(error, NotPermitted | PermissionDenied):
             record(
                 Action.DENIED,
                 actor=request.user,
@@ -60,6 +61,8 @@ class RefusalMiddleware:
                 result=AuditEntry.Result.REFUSED,
                 reason=str(error),
             )
+        if not isinstance(error, Refused):
+            return None  # Django answers with its own page
         if _is_api(request):
             return api_errors.answer(api_errors.of_refusal(error))
         if request.headers.get("Accept", "").startswith("application/json"):
@@ -67,6 +70,28 @@ class RefusalMiddleware:
         context = {"message": str(error), "privilege": error if isinstance(error, PrivilegeMissing) else None}
         template = "shared/_refused.html" if getattr(request, "htmx", False) else "shared/refused.html"
         return render(request, template, context, status=error.status)
+
+
+class WholeDeedMiddleware:
+    """What people change about their own sign-in is written in one transaction with its audit entry.
+
+    The views are those of allauth, which use none. Signing in writes nothing but the session, and that comes after
+    the entry: it needs no lock while a password is checked. The last of all, so that the others have had their say.
+    """
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., HttpResponse], args: list[Any], kwargs: dict[str, Any]
+    ) -> HttpResponse | None:
+        if request.method != "POST" or not request.path.startswith(("/account/password/", "/account/2fa/")):
+            return None
+        with transaction.atomic():
+            return view(request, *args, **kwargs)
 
 
 def _is_api(request: HttpRequest) -> bool:

@@ -61,6 +61,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "portal.middleware.RequestContextMiddleware",
     "portal.middleware.RefusalMiddleware",
+    "portal.middleware.WholeDeedMiddleware",
 ]
 
 ROOT_URLCONF = "portal.urls"

@@ -7,7 +7,7 @@ services check more than Django's admin would (the last superuser, sealed secret
 from typing import TYPE_CHECKING
 
 from django.contrib import admin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.db import models
 from django.http import HttpRequest
 
@@ -52,8 +52,9 @@ class LookOnly(_Base):
         return False
 
 
-admin.site.unregister(User)
-admin.site.unregister(Group)  # roles are grants of the portal; Django's groups mean nothing here
+# What others registered could be changed without an entry: second factors, schedules. Django's groups mean nothing.
+for _model in list(admin.site._registry):
+    admin.site.unregister(_model)
 
 
 @admin.register(User)

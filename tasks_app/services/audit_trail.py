@@ -32,14 +32,15 @@ def verify_trail(*, actor: User | None = None) -> Verdict:
         verdict = verify(read_anchors())
     except ValueError as error:
         verdict = Verdict(1, 0, 1, str(error))
-    note(VERIFIED, verdict.verified, verdict.problem)
-    if actor is not None:
-        record(
-            Action.AUDIT_VERIFY,
-            actor=actor,
-            target_name=f"#{verdict.first} to #{verdict.verified}",
-            problem=verdict.problem,
-        )
+    with transaction.atomic():
+        note(VERIFIED, verdict.verified, verdict.problem)
+        if actor is not None:
+            record(
+                Action.AUDIT_VERIFY,
+                actor=actor,
+                target_name=f"#{verdict.first} to #{verdict.verified}",
+                problem=verdict.problem,
+            )
     return verdict
 
 

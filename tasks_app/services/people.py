@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -87,6 +88,22 @@ def set_password(person: User, *, actor: User | None, password: str) -> None:
     person.set_password(password)
     person.save(update_fields=["password"])
     record(Action.PERSON_PASSWORD, actor=actor, target=person)
+
+
+@transaction.atomic
+def remove_second_factor(person: User, *, actor: User | None) -> None:
+    """Let them sign in with the password alone until they set up another: for who has lost theirs.
+
+    Removing what is not there is harmless. Raises NotPermitted.
+    """
+    _require(actor)
+    if person.is_superuser:
+        _require_superuser(actor)
+    factors = Authenticator.objects.filter(user=person)
+    kinds = sorted(factors.values_list("type", flat=True))
+    if kinds:
+        factors.delete()
+        record(Action.PERSON_SECOND_FACTOR, actor=actor, target=person, change="removed", kinds=kinds)
 
 
 @transaction.atomic

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -107,6 +108,17 @@ def password(request: UserRequest, person_id: int) -> HttpResponse:
 
 @require_POST
 @login_required
+def second_factor(request: UserRequest, person_id: int) -> HttpResponse:
+    """They have lost it."""
+    require(request.user, Verb.MANAGE_PEOPLE)
+    person = _find(person_id)
+    service.remove_second_factor(person, actor=request.user)
+    messages.success(request, f"{person} signs in with the password alone until they set up another factor.")
+    return redirect("portal:person", person_id)
+
+
+@require_POST
+@login_required
 def grant(request: UserRequest, person_id: int) -> HttpResponse:
     require(request.user, Verb.MANAGE_PEOPLE)
     person = _find(person_id)
@@ -134,6 +146,7 @@ def _show(request: UserRequest, person: User, **forms_with_errors: forms.Form) -
     context: dict[str, Any] = {
         "person": person,
         "is_self": person == request.user,
+        "has_second_factor": Authenticator.objects.filter(user=person).exists(),
         "may_change": request.user.is_superuser or not person.is_superuser,
         "may_promote": request.user.is_superuser,
         "form": ChangePersonForm(initial={"email": person.email}),

@@ -4,6 +4,8 @@ import pytest
 from django.contrib import admin
 from django.urls import reverse
 
+from tasks_app.admin import LookOnly
+from tasks_app.models import AuditEntry
 from tests.factories import PASSWORD, make_guest, make_source, make_superuser, make_task, make_user
 
 pytestmark = pytest.mark.django_db
@@ -74,3 +76,15 @@ def test_the_admin_leads_nobody_to_another_site(client):
 def test_a_password_is_changed_where_that_is_audited(client):
     client.force_login(make_superuser())
     assert client.get("/admin/password_change/")["Location"] == "/account/password/change/"
+
+
+def test_nothing_is_registered_that_could_be_changed_without_an_entry():
+    others = [page for page in admin.site._registry.values() if not isinstance(page, LookOnly)]
+    assert others == []
+
+
+def test_a_refusal_of_the_admin_is_noted_once(client):
+    client.force_login(make_user(is_staff=True))
+    assert client.get(reverse("admin:tasks_app_task_changelist")).status_code == 403
+    entry = AuditEntry.objects.get(action="permission.denied")
+    assert entry.target_name == "GET /admin/tasks_app/task/"

@@ -1,6 +1,7 @@
 """People and their roles."""
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import User
 from django.test import Client
 
@@ -11,7 +12,7 @@ from tests.factories import PASSWORD, make_source, make_superuser, make_user
 pytestmark = pytest.mark.django_db
 
 PAGES = ["/people/", "/people/add/", "/people/{pk}/"]
-DEEDS = ["change", "password", "grant", "deactivate", "activate", "promote", "demote"]
+DEEDS = ["change", "password", "second-factor", "grant", "deactivate", "activate", "promote", "demote"]
 
 
 @pytest.fixture
@@ -181,3 +182,26 @@ def test_list_needs_the_same_queries_for_many(client: Client, admin: User, djang
     client.get("/people/")
     with django_assert_num_queries(5):  # session, person, everybody, grants, counts of the navigation
         client.get("/people/")
+
+
+def give_second_factor(person: User) -> None:
+    Authenticator.objects.create(user=person, type=Authenticator.Type.TOTP, data={"secret": "sealed"})
+
+
+def test_a_lost_second_factor_is_removed_and_noted(client: Client, admin: User, somebody: User) -> None:
+    client.force_login(admin)
+    assert "Remove second factor" not in client.get(f"/people/{somebody.pk}/").text
+    give_second_factor(somebody)
+    assert "Remove second factor" in client.get(f"/people/{somebody.pk}/").text
+    for _ in range(2):
+        assert client.post(f"/people/{somebody.pk}/second-factor").status_code == 302
+    assert not Authenticator.objects.exists()
+    entry = AuditEntry.objects.get(action=Action.PERSON_SECOND_FACTOR)
+    assert (entry.target_name, entry.data) == (somebody.username, {"change": "removed", "kinds": ["totp"]})
+
+
+def test_the_second_factor_of_a_superuser_is_a_superusers_matter(client: Client, admin: User) -> None:
+    give_second_factor(admin)
+    client.force_login(make_user(Role.ADMIN))
+    assert client.post(f"/people/{admin.pk}/second-factor").status_code == 403
+    assert Authenticator.objects.exists()
