@@ -41,7 +41,7 @@ class Hour(Func):
     output_field = IntegerField()
 
     def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:
-        return self.as_sql(compiler, connection, template="strftime('%%s', %(expressions)s) / 3600")
+        return self.as_sql(compiler, connection, template="strftime('%%%%s', %(expressions)s) / 3600")
 
     def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:
         template = "floor(extract(epoch from %(expressions)s) / 3600)::integer"
