@@ -54,14 +54,16 @@ class Unknown:
 
 @transaction.atomic
 def add_identity(
-    *, actor: User, source: Source | None, remote_user: str, remote_token: str = "", person_name: str
+    *, actor: User | None, source: Source | None, remote_user: str, remote_token: str = "", person_name: str
 ) -> KnownIdentity:
     """Say that this user, or this token of one, is `person_name`: on `source`, or on every cluster when None.
 
-    `remote_user` may bring its token along: `ann@pve!web`. The name of somebody who can sign in joins both.
+    An `actor` of None is the portal itself. `remote_user` may bring its token along: `ann@pve!web`. The name of
+    somebody who can sign in joins both.
     Raises NotPermitted, InvalidInput (source, remote_user, remote_token, person_name).
     """
-    require(actor, Verb.MANAGE_PEOPLE)
+    if actor is not None:
+        require(actor, Verb.MANAGE_PEOPLE)
     user, token = _check_identity(source, remote_user, remote_token)
     identity = KnownIdentity(source=source, remote_user=user, remote_token=token)
     _set_person(identity, person_name)
@@ -70,7 +72,8 @@ def add_identity(
             identity.save()
     except IntegrityError:
         raise InvalidInput(remote_user="It is in the list already: change the person there.") from None
-    _record(Action.IDENTITY_ADD, actor, identity, after=_facts(identity))
+    record(Action.IDENTITY_ADD, actor=actor, target=identity, identity=_key(identity), after=_facts(identity))
+    _name_soon()
     return identity
 
 
@@ -84,7 +87,15 @@ def change_identity(identity: KnownIdentity, *, actor: User, person_name: str) -
     if _facts(identity) == before:
         return
     identity.save(update_fields=["person_name", "person"])
-    _record(Action.IDENTITY_CHANGE, actor, identity, before=before, after=_facts(identity))
+    record(
+        Action.IDENTITY_CHANGE,
+        actor=actor,
+        target=identity,
+        identity=_key(identity),
+        before=before,
+        after=_facts(identity),
+    )
+    _name_soon()
 
 
 @transaction.atomic
@@ -93,8 +104,9 @@ def remove_identity(identity: KnownIdentity, *, actor: User) -> None:
     require(actor, Verb.MANAGE_PEOPLE)
     row = KnownIdentity.objects.select_for_update(of=("self",)).filter(pk=identity.pk).first()
     if row is not None:
-        _record(Action.IDENTITY_REMOVE, actor, row, before=_facts(row))
+        record(Action.IDENTITY_REMOVE, actor=actor, target=row, identity=_key(row), before=_facts(row))
         row.delete()
+        _name_soon()
 
 
 def find_unknown(limit: int = 10) -> list[Unknown]:
@@ -120,7 +132,7 @@ def name_persons(*, sleep: Callable[[float], None] = real_sleep) -> int:
     """Write the persons of the tasks whose identity was changed; how many tasks changed. Often is harmless."""
     at = now()
     changes = list(_unapplied().order_by("number")[:MOST_ENTRIES])
-    identities = {(entry.data["remote_user"], entry.data["remote_token"]) for entry in changes}
+    identities = {(str(user), str(token)) for user, token in (entry.data["identity"] for entry in changes)}
     changed = name_again(identities, sleep=sleep, on_range=_stay_busy)
     settled = [entry.number for entry in changes if entry.at < at - timedelta(seconds=SETTLE_SECONDS)]
     if settled:
@@ -190,14 +202,10 @@ def _facts(identity: KnownIdentity) -> dict[str, Any]:
     }
 
 
-def _record(action: Action, actor: User, identity: KnownIdentity, **told: Any) -> None:
-    record(
-        action,
-        actor=actor,
-        target=identity,
-        target_name=_words(identity.remote_user, identity.remote_token),
-        remote_user=identity.remote_user,
-        remote_token=identity.remote_token,
-        **told,
-    )
+def _key(identity: KnownIdentity) -> list[str]:
+    """What the job looks for among the tasks."""
+    return [identity.remote_user, identity.remote_token]
+
+
+def _name_soon() -> None:
     transaction.on_commit(partial(enqueue, Job.NAME_PERSONS))

@@ -57,7 +57,7 @@ def test_it_is_noted_before_and_after_and_the_tasks_follow(
     assert Task.objects.get(pk=task.pk).person == ""
     assert audited() == ["identity.add", "identity.change", "identity.remove"]
     added, changed, removed = AuditEntry.objects.order_by("number")
-    assert (added.target_name, added.source_name) == ("ann@pve", "lab")
+    assert (added.target_name, added.source_name) == ("ann@pve is Ann", "lab")
     assert added.data["after"]["person"] == "Ann"
     assert (changed.data["before"]["person"], changed.data["after"]["person"]) == ("Ann", "Anna")
     assert removed.data["before"]["person"] == "Anna"
