@@ -80,7 +80,7 @@ def append_lines(task: Task, lines: Sequence[RemoteLogLine], *, at: datetime) ->
         if last is not None and len(texts) == 1 and texts[0][1] == last.text:
             return Appended(0)
         kept = int(row.tracker_state.get(_KEPT, 0))
-        texts, kept, is_full = _within_limits(texts, kept, known=row.log_total)
+        texts, kept, is_full = _within_limits(texts, kept, row.log_total, MAX_CHARACTERS)
         added = _write_lines(row, texts, last, at)
         events = Events(row.source_id, at)
         if added:
@@ -98,12 +98,15 @@ def store_final_log(
     complete: bool,
     note: str = "",
     at: datetime,
+    most_characters: int = MAX_CHARACTERS,
+    partial_note: str = PARTIAL_NOTE,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Compress the log of an ended task: what is stored already, then `lines`. Returns the lines kept in all.
 
     Call again with the lines that follow while the log is not `complete` and has no `note` (which says why it never
-    will be). Afterwards the single lines are removed.
+    will be). Afterwards the single lines are removed. What goes beyond `most_characters` is left out, and the log is
+    labelled with `partial_note`.
     """
     with transaction.atomic():
         row = Task.objects.select_for_update().get(pk=task.pk)
@@ -117,10 +120,10 @@ def store_final_log(
         fresh = _continuing(lines, log.lines or len(stored))
         stored |= {line.number: storable(line.text) for line in fresh if line.number > log.lines}
         kept = 0 if is_new else int(row.tracker_state.get(_KEPT, 0))
-        texts, kept, is_full = _within_limits(sorted(stored.items()), kept, known=log.lines)
+        texts, kept, is_full = _within_limits(sorted(stored.items()), kept, log.lines, most_characters)
         _write_chunks(log, [text for _, text in texts])
         log.is_complete = complete and not is_full
-        log.note = PARTIAL_NOTE if is_full else storable(note)[:300]
+        log.note = partial_note if is_full else storable(note)[:300]
         log.stored_at = at
         log.save()
         is_closed = log.is_complete or bool(log.note)
@@ -134,6 +137,24 @@ def store_final_log(
             events.save()
     remove_single_lines(task.pk, sleep=sleep)
     return log.lines
+
+
+def drop_log(task: Task, *, note: str, at: datetime, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Keep nothing of the log of an ended task but the `note` that says why. One that is stored to its end stays."""
+    with transaction.atomic():
+        row = Task.objects.select_for_update().get(pk=task.pk)
+        log, _ = TaskLog.objects.get_or_create(task=row, defaults={"stored_at": at})
+        if log.is_complete or log.note:
+            return
+        log.chunks.all().delete()
+        log.lines, log.note, log.stored_at = 0, storable(note)[:300], at
+        log.save(update_fields=["lines", "note", "stored_at"])
+        row.tracker_state, row.log_total = {}, 0
+        row.save(update_fields=["tracker_state", "log_total"])
+        events = Events(row.source_id, at)
+        events.add(TaskEvent.Kind.LOG, row.pk)
+        events.save()
+    remove_single_lines(task.pk, sleep=sleep)
 
 
 def remove_single_lines(task_pk: int, *, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -190,13 +211,13 @@ def _continuing(lines: Sequence[RemoteLogLine], known: int) -> list[RemoteLogLin
 
 
 def _within_limits(
-    texts: list[tuple[int, str]], kept: int, *, known: int
+    texts: list[tuple[int, str]], kept: int, known: int, most_characters: int
 ) -> tuple[list[tuple[int, str]], int, bool]:
     """What may be stored of `texts`, the characters then kept, and whether something had to go."""
     allowed: list[tuple[int, str]] = []
     for number, text in texts:
         grown = kept + (len(text) if number > known else 0)
-        if number > MAX_LINES or grown > MAX_CHARACTERS:
+        if number > MAX_LINES or grown > most_characters:
             return allowed, kept, True
         kept = grown
         allowed.append((number, text))

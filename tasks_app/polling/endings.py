@@ -7,23 +7,28 @@ from datetime import datetime
 from functools import partial
 
 from tasks_app.ingest import logs, signs, tasks
+from tasks_app.ingest.log_keeping import NOT_KEPT_NOTE, is_foreign, read_log_keeping
 from tasks_app.models import Task, TaskLog
 from tasks_app.polling import cadence
 from tasks_app.polling.visit import Visit
 from tasks_app.progress.tracker import Tracker
 from tasks_app.sources.base import RemoteLogLine, TaskObservation
 from tasks_app.sources.errors import SourceRefused
-from tasks_app.states import FINAL_STATES
+from tasks_app.states import FINAL_STATES, State
 
 logger = logging.getLogger(__name__)
 
+_MAKE_GUESTS = frozenset({"qmclone", "vzclone"})  # what they made stands in their logs only
 # Exit texts whose meaning only the log tells; see progress.outcome.
 _AMBIGUOUS = frozenset({"", "unknown", "unexpected status", "migration aborted", "migration problems"})
 
 
 @dataclass(frozen=True, slots=True)
 class LogRest:
-    """The lines of an ended task that were not known. `tail` are its last lines when there are still more between."""
+    """The lines of an ended task that were not known. `tail` are its last lines when there are more in between.
+
+    `is_complete`: nothing more is to be read, be it that these are all, or that no more are kept.
+    """
 
     lines: tuple[RemoteLogLine, ...]
     is_complete: bool
@@ -112,12 +117,13 @@ def read_backlog(visit: Visit, *, is_active: bool) -> None:
 
 
 def read_rest(visit: Visit, task: Task) -> LogRest | None:
-    """What the remote has beyond what we have; None when it could not be read now."""
+    """What the remote has beyond what we have, as far as it is kept; None when it could not be read now."""
     log = TaskLog.objects.filter(task=task).first()
     # The last line of a running task may have been incomplete: it is read once more.
     after = log.lines if log else max(0, task.log_total - 1)
     lines: list[RemoteLogLine] = []
-    total = 0
+    total = characters = 0
+    most = read_log_keeping(visit.source.settings).characters
     fetch = partial(visit.remote.fetch_log, task.node, task.remote_id)
     try:
         for _ in range(cadence.ENDED_PAGES):
@@ -127,13 +133,17 @@ def read_rest(visit: Visit, task: Task) -> LogRest | None:
             if page.missing:
                 return LogRest(tuple(lines), False, f"The node no longer has this log ({page.missing}).")
             lines += page.lines
+            characters += sum(len(line.text) for line in page.lines)
             after, total = (page.lines[-1].number if page.lines else after), page.total
-            if not page.lines or after >= total or after > logs.MAX_LINES:
+            if not page.lines or after >= total:
                 return LogRest(tuple(lines), True)
+            if after > logs.MAX_LINES or characters > most:
+                break
         tail = visit.ask_node(task.node, partial(fetch, after=max(after, total - 100), limit=100))
     except SourceRefused as error:
         return LogRest(tuple(lines), False, f"The source does not give this log: {error}"[:300])
-    return LogRest(tuple(lines), False, tail=tail.lines if tail else ())
+    is_enough = after > logs.MAX_LINES or characters > most
+    return LogRest(tuple(lines), is_enough, tail=tail.lines if tail else ())
 
 
 def _due(visit: Visit, vanished: Iterable[Task]) -> list[Task]:
@@ -155,6 +165,9 @@ def _read_ended(visit: Visit, pk: int) -> bool:
     log = TaskLog.objects.filter(task=pk).first()
     if task is None or not task.is_final or (log and (log.is_complete or log.note)):
         return True
+    if not _keeps_log(visit, task) and task.state == State.COMPLETED and task.type not in _MAKE_GUESTS:
+        logs.drop_log(task, note=NOT_KEPT_NOTE, at=visit.clock(), sleep=visit.sleep)
+        return True
     rest = read_rest(visit, task)
     if rest is None:
         return False
@@ -163,9 +176,25 @@ def _read_ended(visit: Visit, pk: int) -> bool:
     return True
 
 
+def _keeps_log(visit: Visit, task: Task) -> bool:
+    return read_log_keeping(visit.source.settings).keeps_foreign or not is_foreign(task, visit.source)
+
+
 def _store(visit: Visit, task: Task, rest: LogRest) -> None:
+    """Keep what was read, as far as the source is set up so. What it tells about the end has been taken before."""
+    if not _keeps_log(visit, task):
+        logs.drop_log(task, note=NOT_KEPT_NOTE, at=visit.clock(), sleep=visit.sleep)
+        return
+    keeping = read_log_keeping(visit.source.settings)
     logs.store_final_log(
-        task, rest.lines, complete=rest.is_complete, note=rest.note, at=visit.clock(), sleep=visit.sleep
+        task,
+        rest.lines,
+        complete=rest.is_complete,
+        note=rest.note,
+        at=visit.clock(),
+        most_characters=keeping.characters,
+        partial_note=keeping.partial_note,
+        sleep=visit.sleep,
     )
     if not rest.is_complete and not rest.note:
         visit.memory.unread[task.pk] = 0  # goes on in the next pass
