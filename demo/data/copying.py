@@ -212,7 +212,8 @@ def restore(tape: Tape, work: Work, rng: random.Random) -> Script:
 def restore_checksum(tape: Tape, work: Work, rng: random.Random) -> Script:
     guest = work.one
     name = f"vzdump-qemu-{guest.vmid}-{tape.stamp('%Y_%m_%d-01_02_11')}.vma.zst"
-    command = f"set -o pipefail && zstd -q -d -c /mnt/pve/nas/dump/{name} | vma extract -v -r /var/tmp/vzdumptmp8492.fifo"
+    unpack = "vma extract -v -r /var/tmp/vzdumptmp8492.fifo"
+    command = f"set -o pipefail && zstd -q -d -c /mnt/pve/nas/dump/{name} | {unpack}"
     tape.say(f"restore vma archive: {command}", wait=90)
     tape.say(f"{name} : Decoding error (36) : Restored data doesn't match checksum", wait=1)
     tape.say("no lock found trying to remove 'create' lock")

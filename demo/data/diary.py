@@ -3,10 +3,10 @@
 import random
 from dataclasses import dataclass
 
-from demo.data.copying import clone_without_space
 from demo.data.backups import backup_no_space
+from demo.data.copying import clone_without_space
 from demo.data.fates import Routine
-from demo.data.ground import DAY, Ground
+from demo.data.ground import DAY, Ground, weekday
 from demo.data.work import Work, Writer, write
 from demo.proxmox.guests import Guest
 
@@ -46,12 +46,11 @@ class Diary:
         self.ground, self.day = ground, day
         self.rng = random.Random(f"{ground.seed} {day}")
         self.start = float(day * DAY)
-        self.weekday = (day + 3) % 7  # 1 January 1970 was a Thursday; 0 is Monday
         self.entries: list[Entry] = []
 
     @property
     def is_workday(self) -> bool:
-        return self.weekday < 5
+        return weekday(self.day) < 5
 
     def moment(self, hours: tuple[float, ...]) -> float:
         """A time of this day, by the weights of its hours."""

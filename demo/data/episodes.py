@@ -1,6 +1,6 @@
 """What people and machines do in a day, one function for each sort of work."""
 
-from demo.data import fates, power
+from demo.data import backups, fates, power
 from demo.data.diary import BUILDING, OFFICE, Diary
 from demo.data.fates import Routine
 from demo.data.ground import (
@@ -9,15 +9,15 @@ from demo.data.ground import (
     BUILD_IDS,
     BUILDS,
     CAROL,
+    DARK_SECONDS,
+    DAY,
     MAINTENANCE_DAYS,
     ORDER_IDS,
-    POWER_LOSS_DAY,
-    POWER_LOSS_NODE,
     PORTAL,
+    POWER_LOSS_NODE,
     ROOT,
     SNAPSHOTS,
     TRIAL_IDS,
-    DARK_SECONDS,
     Move,
     make_copy,
 )
@@ -35,6 +35,7 @@ def write_day(diary: Diary) -> None:
     if any(diary.ground.day_before(diary.day, days) for days in MAINTENANCE_DAYS):
         _maintain(diary)
     _migrate(diary)
+    _migrate_containers(diary)
     _back_up(diary)
     _take_snapshots(diary)
     _look_after_nodes(diary)
@@ -44,8 +45,8 @@ def write_day(diary: Diary) -> None:
     _switch(diary)
     _use_containers(diary)
     _change(diary)
-    if diary.ground.day_before(diary.day, POWER_LOSS_DAY):
-        _come_back(diary)
+    if diary.day == diary.ground.power_loss // DAY:
+        _lose_power(diary)
 
 
 def _mean(diary: Diary, workday: float, weekend: float) -> int:
@@ -53,7 +54,7 @@ def _mean(diary: Diary, workday: float, weekend: float) -> int:
 
 
 def _back_up(diary: Diary) -> None:
-    """At one o'clock all guests of each node, every six hours the databases, by day what somebody is about to change."""
+    """At one o'clock all guests of each node, every six hours the databases, by day what is about to be changed."""
     ground, rng = diary.ground, diary.rng
     for node in NODES:
         at = diary.start + NIGHTLY + rng.uniform(1, 9)
@@ -105,7 +106,7 @@ def _build(diary: Diary) -> None:
     """The build server clones a machine, uses it for some minutes and throws it away."""
     ground, rng = diary.ground, diary.rng
     template = ground.guests[9000]
-    for _ in range(_mean(diary, 77, 19)):
+    for _ in range(_mean(diary, 74, 18)):
         vmid = rng.choice(BUILD_IDS)
         clone = diary.note(fates.CI_CLONE, diary.moment(BUILDING), BUILDS, guest=template, other=str(vmid))
         if not clone.is_done:
@@ -218,6 +219,17 @@ def _migrate(diary: Diary) -> None:
         _move(diary, guest, at, at + rng.uniform(1, 5) * HOUR, who)
 
 
+def _migrate_containers(diary: Diary) -> None:
+    """One that lies on shared storage stops for the move."""
+    shared = [guest for guest in diary.ground.containers if guest.disks()[0].storage == "ceph-vm"]
+    for _ in range(_mean(diary, 0.7, 0)):
+        guest, who = diary.rng.choice(shared), diary.rng.choice(PEOPLE)
+        target = diary.rng.choice([node for node in NODES if node != guest.node])
+        at = diary.start + diary.rng.uniform(8, 12) * HOUR
+        diary.note(fates.MIGRATE_CONTAINER, at, who, guest=guest, node=guest.node, other=target)
+        diary.note(fates.MIGRATE_CONTAINER, at + 2 * HOUR, who, guest=guest, node=target, other=guest.node)
+
+
 def _move(diary: Diary, guest: Guest, at: float, back: float, who: str) -> None:
     target = diary.rng.choice([node for node in NODES if node != guest.node])
     away = diary.note(fates.MIGRATE, at, who, guest=guest, other=target)
@@ -244,9 +256,17 @@ def _maintain(diary: Diary) -> None:
             )
 
 
-def _come_back(diary: Diary) -> None:
-    """After the node had lost its power: its guests start with it."""
+def _lose_power(diary: Diary) -> None:
+    """What ran on the node at that moment has no end; its guests start with it."""
     ground = diary.ground
+    for who, vmid in ((BOB, 105), (ROOT, 112)):
+        at = ground.power_loss - diary.rng.uniform(30, 110)
+        diary.note(fates.BACKUP, at, who, guest=ground.guests[vmid], writer=backups.backup)
+    for vmid in (106, 109, 203, 206):
+        at = ground.power_loss - diary.rng.uniform(2, 25)
+        diary.note(
+            fates.CONSOLE, at, diary.rng.choice(PEOPLE), guest=ground.guests[vmid], writer=power.console
+        )
     at = ground.power_loss + DARK_SECONDS
     guests = tuple(guest for guest in ground.on(POWER_LOSS_NODE) if guest.is_running)
     diary.note(fates.BULK_START, at, ROOT, node=POWER_LOSS_NODE, guests=guests)

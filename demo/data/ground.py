@@ -19,7 +19,7 @@ PORTAL = "portal@pve!web"
 BUILD_IDS, ORDER_IDS, TRIAL_IDS = range(800, 900), range(400, 700), range(900, 980)
 # What befell the cluster, in days before the end of the history.
 FULL_STORAGE_DAYS = range(8, 11)  # the file server was full
-POWER_LOSS_DAY, POWER_LOSS_NODE, POWER_LOSS_SECONDS = 23, "pve3", 14 * 3600 + 20 * 60
+POWER_LOSS_DAY, POWER_LOSS_NODE, POWER_LOSS_SECONDS = 23, "pve3", 14 * 3600 + 20 * 60  # or the Friday before
 MAINTENANCE_DAYS = (37, 66)  # the nodes were emptied one after another, updated and rebooted
 DARK_SECONDS = 11 * 60
 
@@ -83,14 +83,22 @@ class Ground:
     def booted(self, node: str, at: float) -> float:
         """When `node` was last started before `at`; the evening of a maintenance, or long ago."""
         number = NODES[node].number
-        starts = [(self.end // DAY - days) * DAY + 19 * 3600 + number * 2700 for days in MAINTENANCE_DAYS]
+        starts: list[float] = [
+            (self.end // DAY - days) * DAY + 19 * 3600 + number * 2700 for days in MAINTENANCE_DAYS
+        ]
         if node == POWER_LOSS_NODE:
             starts.append(self.power_loss + DARK_SECONDS - 90)
         return max([start for start in starts if start <= at], default=self.end - 200 * DAY)
 
     @property
     def power_loss(self) -> float:
-        return float((self.end // DAY - POWER_LOSS_DAY) * DAY + POWER_LOSS_SECONDS)
+        day = self.end // DAY - POWER_LOSS_DAY
+        return float((day - max(0, weekday(day) - 4)) * DAY + POWER_LOSS_SECONDS)
+
+
+def weekday(day: int) -> int:
+    """0 is Monday; 1 January 1970 was a Thursday."""
+    return (day + 3) % 7
 
 
 def make_copy(template: Guest, vmid: int, name: str, node: str) -> Guest:

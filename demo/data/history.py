@@ -33,6 +33,21 @@ def make_history(*, end: int, seed: int = 1, tasks: int = TASKS) -> list[PastTas
     return _number(entries[len(entries) - tasks :], ground)
 
 
+def note_of(task: PastTask, *, end: int) -> str:
+    """What somebody wrote down about a failure that everybody heard of; "" for all the others."""
+    ground = Ground(0, end)
+    upid = task.upid
+    if task.end == "job errors" and not upid.id and ground.is_storage_full(upid.starttime):
+        return "The file server was full. Old backups removed, 8 TiB added."
+    if (
+        task.end == "unexpected status"
+        and upid.node == POWER_LOSS_NODE
+        and task.ended == int(ground.power_loss)
+    ):
+        return "pve3 had lost its power. Supply replaced."
+    return ""
+
+
 def _as_it_came(entry: Entry, ground: Ground) -> Entry | None:
     """None for what had not ended, or could not begin because its node had no power; what ran then was cut off."""
     if entry.ended >= ground.end:

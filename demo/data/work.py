@@ -19,7 +19,6 @@ class Work:
     guest: Guest | None = None
     guests: tuple[Guest, ...] = ()
     other: str = ""
-    name: str = ""  # of what a clone makes
 
     @property
     def one(self) -> Guest:

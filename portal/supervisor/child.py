@@ -31,7 +31,7 @@ class Child:
     """A process by name. `stop_signal` goes to the whole group.
 
     django-q2 hangs when its whole group gets SIGTERM (measured); SIGINT stops it cleanly. A child that runs `once`
-    is not started again.
+    is started again only when it was killed, not when it has ended by itself.
     """
 
     name: str
@@ -62,13 +62,17 @@ class Child:
         return self.process is not None and self.process.poll() is None
 
     @property
+    def _was_killed(self) -> bool:
+        return self.process is not None and (self.process.poll() or 0) < 0
+
+    @property
     def uptime(self) -> float:
         """Seconds since its start; 0 while it is down."""
         return time.monotonic() - self.started_at if self.is_running else 0.0
 
     def tend(self) -> bool:
         """Restart it when it has died and its pause is over; whether it was restarted."""
-        if self.once:
+        if self.once and not self._was_killed:
             return False
         if self.is_running:
             if self.uptime > STEADY_SECONDS:

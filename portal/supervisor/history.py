@@ -1,37 +1,70 @@
-"""Gives the demo cluster a past of ninety days, as if the portal had followed it all the time; made up by `demo.data`.
+"""Gives the demo cluster a past of ninety days, as if the portal had followed it all the time.
 
-The tasks go in by the way of every observed task. The audit trail says that they were made up, and nothing else: no
-deed of a person is invented.
+It is made up by a process of its own (`demo.data`) and goes in by the way of every observed task. The audit trail says
+that it was made up, and nothing else: no deed of a person is invented.
 """
 
+import json
 import logging
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Min
 from django.utils.timezone import now
 
-from demo.data import TASKS, PastTask, make_history
-from demo.proxmox import past
 from tasks_app.audit.actions import Action
 from tasks_app.audit.recorder import record
-from tasks_app.ingest import logs, tasks
-from tasks_app.models import AuditEntry, Source, Task
+from tasks_app.ingest import tasks
+from tasks_app.ingest.whole_logs import store_whole_logs
+from tasks_app.models import AuditEntry, KnownIdentity, Source, Task
 from tasks_app.progress.tracker import Tracker
-from tasks_app.sources.base import RemoteLogLine
+from tasks_app.services import identities
+from tasks_app.services.acknowledgements import acknowledge_task
 from tasks_app.sources.proxmox.tasks import parse_task_rows
 from tasks_app.states import State
 
 logger = logging.getLogger(__name__)
 
-SEED = 1
+TASKS = 50_000
+BURST = 100
+"""Logs stored in one transaction: about 20 ms."""
 PAUSE_SECONDS = 0.05
 """After each burst of writing: pages, and the watch loop above all, want the database too."""
-BURST_LOGS = 20
+_OWN_PAST = timedelta(days=3)  # what a new demo cluster says of itself
 _MARGIN = timedelta(minutes=5)
+# The people are those of the demo's teams; their names join them with their accounts.
+_PEOPLE = (
+    ("alice@pve", "", "alice"),
+    ("bob@pve", "", "bob"),
+    ("carol@pve", "", "carol"),
+    ("ci@pve", "jenkins", "Build server"),
+    ("automation@pve", "autosnap", "Snapshot schedule"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """One made-up task: its row in the list of its node, its whole log, and a note about its failure ("" mostly)."""
+
+    row: Mapping[str, str | int]
+    log: Sequence[str]
+    note: str
+
+    @property
+    def upid(self) -> str:
+        return str(self.row["upid"])
+
+    @property
+    def day(self) -> int:
+        return int(self.row["starttime"]) // 86400
 
 
 def seed_history(source: Source, *, count: int = TASKS, sleep: Callable[[float], None] = time.sleep) -> bool:
@@ -43,12 +76,18 @@ def seed_history(source: Source, *, count: int = TASKS, sleep: Callable[[float],
     end = _begin(source, count)
     if end is None:
         return False
-    history = make_history(end=int(end.timestamp()), seed=SEED, tasks=count)
-    history.reverse()
-    for _, day in groupby(history, key=lambda task: task.upid.starttime // 86400):
-        _write(source, list(day), sleep)
+    started = time.monotonic()
+    _name_people(source)
+    notes: dict[str, str] = {}
+    for _, day in groupby(_made_up(end, count), key=lambda made: made.day):
+        made = {past.upid: past for past in day}
+        notes |= {upid: past.note for upid, past in made.items() if past.note}
+        _write(source, made, sleep)
+    _acknowledge(source, notes)
     record(Action.DEMO_HISTORY, actor=None, target=source, tasks=count, finished=True)
-    logger.info("demo history written source=%s tasks=%d", source.name, count)
+    logger.info(
+        "demo history written source=%s tasks=%d seconds=%.0f", source.name, count, time.monotonic() - started
+    )
     return True
 
 
@@ -69,36 +108,59 @@ def _begin(source: Source, count: int) -> datetime | None:
     if entries:
         return datetime.fromisoformat(entries[0]["until"])
     oldest = Task.objects.filter(source=source).aggregate(oldest=Min("started_at"))["oldest"]
-    own = source.created_at - timedelta(days=past.DAYS)
+    own = source.created_at - _OWN_PAST
     end = (min(own, oldest) if oldest else own) - _MARGIN
     end = end.astimezone(UTC).replace(microsecond=0)
     record(Action.DEMO_HISTORY, actor=None, target=source, tasks=count, until=end.isoformat())
     return end
 
 
-def _write(source: Source, day: Sequence[PastTask], sleep: Callable[[float], None]) -> None:
-    """One day's tasks, then their logs."""
-    by_upid = {str(task.upid): task for task in day}
-    observations = parse_task_rows([task.row() for task in day])
+def _made_up(end: datetime, count: int) -> Iterator[_Past]:
+    """Newest first. Raises RuntimeError when the process that makes it up fails."""
+    command = [sys.executable, "-m", "demo.data", "--end", str(int(end.timestamp())), "--tasks", str(count)]
+    environ = {**os.environ, "PYTHONPATH": f"{settings.BASE_DIR}:{os.environ.get('PYTHONPATH', '')}"}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield _Past(**json.loads(line))
+    if process.returncode:
+        raise RuntimeError(f"demo.data ended with {process.returncode}")
+
+
+def _name_people(source: Source) -> None:
+    """Before the tasks, so that these know at once whose they are. Of `root@pam` nobody knows who it was."""
+    for user, token, name in _PEOPLE:
+        if not KnownIdentity.objects.filter(remote_user=user, remote_token=token).exists():
+            identities.add_identity(
+                actor=None, source=source, remote_user=user, remote_token=token, person_name=name
+            )
+
+
+def _acknowledge(source: Source, notes: Mapping[str, str]) -> None:
+    for task in Task.objects.unacknowledged_failures().filter(source=source, remote_id__in=list(notes)):
+        acknowledge_task(task, actor=None, note=notes[task.remote_id])
+
+
+def _write(source: Source, made: Mapping[str, _Past], sleep: Callable[[float], None]) -> None:
+    """The tasks of one day, then their logs."""
+    observations = parse_task_rows([dict(past.row) for past in made.values()])
     for first in range(0, len(observations), tasks.BATCH_ROWS):
         batch = observations[first : first + tasks.BATCH_ROWS]
         tasks.ingest_observations(source, batch, at=now(), sleep=sleep)
         sleep(PAUSE_SECONDS)
-    missing = Task.objects.filter(source=source, remote_id__in=by_upid, log__isnull=True).order_by(
-        "-started_at"
-    )
-    for number, task in enumerate(missing.defer("raw", "search_text"), start=1):
-        _keep_log(task, by_upid[task.remote_id].lines(), sleep)
-        if number % BURST_LOGS == 0:
-            sleep(PAUSE_SECONDS)
+    missing = Task.objects.filter(source=source, remote_id__in=list(made), log__isnull=True)
+    without = list(missing.defer("raw", "search_text").order_by("-started_at"))
+    for first in range(0, len(without), BURST):
+        _keep_logs(source, {task: made[task.remote_id].log for task in without[first : first + BURST]})
+        sleep(PAUSE_SECONDS)
 
 
-def _keep_log(task: Task, lines: Sequence[str], sleep: Callable[[float], None]) -> None:
-    """As the poller does with the log of a task that has ended; of one that went well only a clone's tells more."""
-    if task.state != State.COMPLETED or task.warnings or task.type == "qmclone":
-        tracker = Tracker(task.type)
-        for line in lines:
-            tracker.feed(line)
-        tasks.add_evidence(task, tracker, at=now())
-    numbered = [RemoteLogLine(number, text) for number, text in enumerate(lines, start=1)]
-    logs.store_final_log(task, numbered, complete=True, at=now(), sleep=sleep)
+def _keep_logs(source: Source, logs: Mapping[Task, Sequence[str]]) -> None:
+    """As the poller does with the logs of tasks that have ended; of one that went well only a clone's tells more."""
+    for task, lines in logs.items():
+        if task.state != State.COMPLETED or task.warnings or task.type == "qmclone":
+            tracker = Tracker(task.type)
+            for line in lines:
+                tracker.feed(line)
+            tasks.add_evidence(task, tracker, at=now())
+    store_whole_logs(source, {task.pk: lines for task, lines in logs.items()}, at=now())

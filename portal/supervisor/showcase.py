@@ -98,7 +98,7 @@ _TEAMS = (
 
 def seed(source: Source) -> bool:
     """Make it all, once: False when there are teams already, or the source has not been read in time."""
-    if Team.objects.exists() or not _wait_for_sync(source):
+    if Team.objects.exists() or not wait_for_sync(source):
         return False
     _seed_machines(source)
     return True
@@ -134,7 +134,8 @@ def _seed_machines(source: Source) -> None:
     )
 
 
-def _wait_for_sync(source: Source) -> bool:
+def wait_for_sync(source: Source) -> bool:
+    """Whether the source has been read, waiting for it a while."""
     deadline = time.monotonic() + SYNCED_WITHIN_SECONDS
     while time.monotonic() < deadline:
         source.refresh_from_db()

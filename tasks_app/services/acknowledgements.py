@@ -12,12 +12,13 @@ from tasks_app.models import Task, TaskEvent
 
 
 @transaction.atomic
-def acknowledge_task(task: Task, *, actor: User, note: str = "") -> None:
-    """Note that `actor` has seen the failure. Once it is acknowledged, asking again changes nothing.
+def acknowledge_task(task: Task, *, actor: User | None, note: str = "") -> None:
+    """Note that `actor` has seen the failure; None is the portal itself. Asking again changes nothing.
 
     Raises NotPermitted, and Refused for a task that neither failed nor has an unknown end.
     """
-    require(actor, Verb.ACKNOWLEDGE, task.source)
+    if actor is not None:
+        require(actor, Verb.ACKNOWLEDGE, task.source)
     note = note.strip()
     waiting = Task.objects.unacknowledged_failures().filter(pk=task.pk)
     if not waiting.update(acknowledged_at=now(), acknowledged_by=actor, acknowledged_note=note):
