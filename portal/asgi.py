@@ -8,6 +8,7 @@ from a2wsgi import WSGIMiddleware
 
 from portal.addresses import address_of
 from portal.files import Files
+from portal.readers import Readers
 
 # First: it names the settings and sets Django up, which what follows needs.
 from portal.wsgi import application as pages
@@ -34,7 +35,8 @@ class Application:
         self._live = LiveStream(self.hub)
         self._sockets = TaskSockets(self.hub, _sign_in)
         # The cast: a2wsgi has types of its own for what the standards leave open.
-        self._pages = Files(cast(Handler, WSGIMiddleware(cast(Any, pages), workers=PAGE_THREADS)))
+        wsgi = cast(Handler, WSGIMiddleware(cast(Any, pages), workers=PAGE_THREADS))
+        self._pages = Files(Readers(wsgi))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -61,14 +61,6 @@ class AuditFilters:
             if chunk:
                 yield chunk
 
-    def words(self) -> dict[str, str]:
-        """What is set, to be written down."""
-        return {
-            name: value.isoformat() if isinstance(value, datetime) else str(value)
-            for name in self.__slots__
-            if (value := getattr(self, name))
-        }
-
     def _apply(self, entries: QuerySet[AuditEntry], *, is_walk: bool) -> QuerySet[AuditEntry]:
         wanted: dict[str, Any] = {
             "actor_name": self.actor,

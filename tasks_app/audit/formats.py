@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum, IntEnum
-from typing import Any, Self
+from enum import IntEnum, StrEnum
+from typing import Any
 
 Value = str | int | float | None | dict[str, Any] | list[Any]
 
@@ -22,23 +22,34 @@ _CUT_TO = 400  # characters of each value, when a message is too long even witho
 BOM = "\ufeff"
 
 
-class Format(Enum):
-    """How an export is written: the word in addresses, the label, the content type and the ending of its file."""
+class Format(StrEnum):
+    """How an export is written. The value is the word in addresses."""
 
-    CSV = ("csv", "CSV", "text/csv; charset=utf-8", "csv")
-    JSONL = ("jsonl", "JSON Lines", "application/x-ndjson", "jsonl")
-    SYSLOG = ("syslog", "Syslog (RFC 5424)", "text/plain; charset=utf-8", "log")
-    CEF = ("cef", "CEF", "text/plain; charset=utf-8", "cef")
+    CSV = "csv"
+    JSONL = "jsonl"
+    SYSLOG = "syslog"
+    CEF = "cef"
 
-    label: str
-    content_type: str
-    ending: str
+    @property
+    def label(self) -> str:
+        return _FACTS[self][0]
 
-    def __new__(cls, word: str, label: str, content_type: str, ending: str) -> Self:
-        member = object.__new__(cls)
-        member._value_ = word
-        member.label, member.content_type, member.ending = label, content_type, ending
-        return member
+    @property
+    def content_type(self) -> str:
+        return _FACTS[self][1]
+
+    @property
+    def ending(self) -> str:
+        """Of the file's name."""
+        return _FACTS[self][2]
+
+
+_FACTS = {
+    Format.CSV: ("CSV", "text/csv; charset=utf-8", "csv"),
+    Format.JSONL: ("JSON Lines", "application/x-ndjson", "jsonl"),
+    Format.SYSLOG: ("Syslog (RFC 5424)", "text/plain; charset=utf-8", "log"),
+    Format.CEF: ("CEF", "text/plain; charset=utf-8", "cef"),
+}
 
 
 class Severity(IntEnum):
@@ -208,14 +219,17 @@ _CEF_HEAD = str.maketrans({**_UNSEEN, "\n": " ", "\r": " ", "\t": " ", "|": "\\|
 _CEF_VALUE = str.maketrans({**_UNSEEN, "\n": "\\n", "\r": "\\r", "\t": " ", "=": "\\=", "\\": "\\\\"})
 
 
+def _millis(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
 def cef_line(layout: Layout, record: Record, *, host: str) -> bytes:
     """ArcSight's Common Event Format, version 0. Values that are empty are left out."""
     head = "|".join(
         part.translate(_CEF_HEAD)
         for part in ("CEF:0", "Task portal", layout.name, "1", record.name, record.sentence)
     )
-    millis = int(record.at.timestamp() * 1000)
-    pairs = [f"rt={millis}", f"dvchost={host.translate(_CEF_VALUE)}"]
+    pairs = [f"rt={_millis(record.at)}", f"dvchost={host.translate(_CEF_VALUE)}"]
     for column in layout.columns:
         text = _text(record.values[column.name])
         if not text:
@@ -223,6 +237,8 @@ def cef_line(layout: Layout, record: Record, *, host: str) -> bytes:
         key, label = column.cef, column.cef_label
         if key == "src" and ":" in text:
             key, label = "c6a2", "Source IPv6 Address"
+        elif key in ("start", "end"):
+            text = str(_millis(datetime.fromisoformat(text)))
         pairs.append(f"{key}={text.translate(_CEF_VALUE)}")
         if label:
             pairs.append(f"{key}Label={label}")

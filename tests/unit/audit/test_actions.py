@@ -86,6 +86,8 @@ MEANT = {
     "ORDER_RETRY": ("order.retry", {"tasks_app.services.order_deeds.retry_failed"}),
     "ORDER_ROLLBACK": ("order.rollback", {"tasks_app.services.order_deeds.roll_back"}),
     "ORDER_EXPORT": ("order.export", {"tasks_app.views"}),
+    "AUDIT_EXPORT": ("audit.export", {"tasks_app.services.exports.export_entries"}),
+    "TASKS_EXPORT": ("tasks.export", {"tasks_app.services.exports.export_tasks"}),
     "MACHINE_CANCEL": ("machine.cancel", {"tasks_app.services.order_deeds.cancel_machine"}),
     "RESULT_DOWNLOAD": ("result.download", {"tasks_app.services.results.record_download"}),
     "RESULT_KEEP": ("result.keep", {"tasks_app.services.results.keep_result"}),
