@@ -6,6 +6,7 @@ from tasks_app.views import (
     api_tokens,
     approvals,
     dashboard,
+    exports,
     gallery,
     generate,
     generation_sources,
@@ -57,6 +58,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("tasks/<int:task_id>/release", results.release, name="task-release"),
     path("results/<int:asset_id>/<str:name>", results.result_file, name="result-file"),
     path("results/retention/", results.retention, name="results-retention"),
+    path("history/export", exports.history, name="history-export"),
+    path("audit/export", exports.audit, name="audit-export"),
     path("look", looks.look, name="look"),
     path("healthz", health.healthz, name="healthz"),
     path("hooks/<int:source_id>/<str:token>/", hooks.hook, name="generation-webhook"),
@@ -71,10 +74,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("sources/add/generation/", generation_sources.choose, name="source-add-generation"),
     path("sources/add/generation/<str:kind>/", generation_sources.add, name="source-add-dialect"),
     path("sources/<int:source_id>/", sources.source, name="source"),
+    path("sources/<int:source_id>/generation", generation_sources.change, name="source-change-generation"),
     path(
-        "sources/<int:source_id>/generation", generation_sources.change, name="source-change-generation"
+        "sources/<int:source_id>/generation/check", generation_sources.check, name="source-check-generation"
     ),
-    path("sources/<int:source_id>/generation/check", generation_sources.check, name="source-check-generation"),
     path("sources/<int:source_id>/key", generation_sources.key, name="source-key"),
     path("sources/<int:source_id>/sync/", wizard.sync, name="source-sync"),
     path("sources/<int:source_id>/pause", sources.pause, name="source-pause"),
@@ -129,6 +132,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("people/<int:person_id>/", people.person, name="person"),
     path("people/<int:person_id>/change", people.change, name="person-change"),
     path("people/<int:person_id>/password", people.password, name="person-password"),
+    path("people/<int:person_id>/second-factor", people.second_factor, name="person-second-factor"),
     path("people/<int:person_id>/grant", people.grant, name="person-grant"),
     path("people/<int:person_id>/revoke/<int:grant_id>", people.revoke, name="person-revoke"),
     path("people/<int:person_id>/<str:what>", people.switch, name="person-switch"),
