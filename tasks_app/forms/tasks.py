@@ -1,6 +1,7 @@
 """What people fill in, and what pages ask for, about one task."""
 
 from django import forms
+from django.http import QueryDict
 
 LOG_PAGE_LINES = 500  # lines of one answer, and of a page without a script
 
@@ -35,3 +36,25 @@ class LogForm(forms.Form):
         end = wish["before"] or total + 1
         after = max(0, end - 1 - limit)
         return after, max(0, end - 1 - after)
+
+
+class AcknowledgeManyForm(AcknowledgeForm):
+    """The failures that were ticked in a list, and the query of its address."""
+
+    task = forms.TypedMultipleChoiceField(
+        coerce=int, error_messages={"required": "Tick the failures that you have seen."}
+    )
+    query = forms.CharField(required=False, max_length=4000)
+
+    _MOST = 200
+    _LONGEST = 18  # digits of a key
+
+    def __init__(self, data: QueryDict) -> None:
+        super().__init__(data)
+        field = self.fields["task"]
+        assert isinstance(field, forms.TypedMultipleChoiceField)
+        # Any key may be sent; what the person may not see is not found.
+        field.choices = [(text, text) for text in data.getlist("task")[: self._MOST] if self._is_key(text)]
+
+    def _is_key(self, text: str) -> bool:
+        return text.isascii() and text.isdigit() and len(text) <= self._LONGEST
