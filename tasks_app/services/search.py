@@ -50,6 +50,16 @@ def parse_below(text: str) -> int | None:
     return int(text) if is_ours else None
 
 
+def time_of_place(below: int | None, terms: tuple[str, ...]) -> datetime | None:
+    """When the last task began before the page that `below` begins, to the second; None for the first page."""
+    if below is None:
+        return None
+    try:
+        return TaskText.time_of(below) if terms else _EPOCH + timedelta(seconds=(below >> _PK_BITS) // 10**6)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
 def find_task(user: "AbstractBaseUser | AnonymousUser", text: str) -> Task | None:
     """The task whose UPID stands in `text`, or whose id of our own API it is; None if `user` sees none, or several."""
     upid = _UPID.search(text)
