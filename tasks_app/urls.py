@@ -84,6 +84,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("sources/<int:source_id>/resume", sources.resume, name="source-resume"),
     path("sources/<int:source_id>/check", sources.check, name="source-check"),
     path("sources/<int:source_id>/change", sources.change, name="source-change"),
+    path("sources/<int:source_id>/logs", sources.logs, name="source-logs"),
     path("sources/<int:source_id>/token", sources.token, name="source-token"),
     path("sources/<int:source_id>/certificate", sources.certificate, name="source-certificate"),
     path("sources/<int:source_id>/remove", sources.remove, name="source-remove"),

@@ -12,11 +12,16 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from tasks_app.access.policy import Verb, can, require
 from tasks_app.errors import InvalidInput
+from tasks_app.forms.log_keeping import LogKeepingForm
 from tasks_app.forms.refusals import show_refusal
 from tasks_app.forms.sources import AuthorityForm, ChangeSourceForm, MatchesForm, RemoveSourceForm, TokenForm
+from tasks_app.ingest.log_keeping import read_log_keeping
 from tasks_app.live.events import newest_event_id
 from tasks_app.models import Source
 from tasks_app.services import sources as service
+from tasks_app.services.gaps import gaps_for
+from tasks_app.services.log_keeping import change_log_keeping
+from tasks_app.services.sight import blindness_of
 from tasks_app.sources.proxmox import compare_command, find_excess
 from tasks_app.sources.proxmox.authority import check_authority
 from tasks_app.sources.proxmox.permissions import parse_permissions
@@ -42,9 +47,8 @@ def sources(request: UserRequest) -> HttpResponse:
 def source(request: UserRequest, source_id: int) -> HttpResponse:
     found = _find(request, source_id)
     can_manage = can(request.user, Verb.MANAGE_SOURCE, found)
-    context = {
+    context: dict[str, Any] = {
         "source": found,
-        "nodes": found.nodes.all(),
         "functions": functions_of(found) if found.permissions_at else [],
         "excess": find_excess(parse_permissions(found.permissions)) if can_manage else [],
         "can_manage": can_manage,
@@ -53,7 +57,41 @@ def source(request: UserRequest, source_id: int) -> HttpResponse:
     if found.is_generation:
         context |= source_context(found, can_manage=can_manage)
         return render(request, "sources/generation.html", context)
+    context |= _history(request, found)
+    if can_manage:
+        context["logs_form"] = LogKeepingForm(keeping=read_log_keeping(found.settings))
     return render(request, "sources/source.html", context)
+
+
+def _history(request: UserRequest, found: Source) -> dict[str, Any]:
+    """How complete its history is: what the token may not see, and what no node has any more."""
+    blind, gaps = blindness_of(found), list(gaps_for(request.user, source=found))
+    nodes = [
+        {
+            "node": node,
+            "is_blind": blind is not None and node.name in blind.nodes,
+            "gaps": [gap for gap in gaps if gap.node_id == node.pk],
+        }
+        for node in found.nodes.all()
+    ]
+    return {"nodes": nodes, "blind": [blind] if blind else [], "gaps": gaps}
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def logs(request: UserRequest, source_id: int) -> HttpResponse:
+    """What is kept of its logs."""
+    found = _find_managed_cluster(request, source_id)
+    form = LogKeepingForm(sent(request), keeping=read_log_keeping(found.settings))
+    if request.method == "POST" and form.is_valid():
+        try:
+            change_log_keeping(found, actor=request.user, **form.cleaned_data)
+        except InvalidInput as error:
+            show_refusal(form, error)
+        else:
+            messages.success(request, "Saved. It counts for tasks that end from now on.")
+            return redirect("portal:source", source_id)
+    return _form_page(request, "sources/logs.html", source_id, form)
 
 
 @require_POST

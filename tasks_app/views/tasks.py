@@ -14,13 +14,12 @@ from tasks_app.access.policy import Verb, can
 from tasks_app.forms.filters import TaskFilterForm
 from tasks_app.live.events import newest_event_id
 from tasks_app.models import Source, Task
-from tasks_app.models.source import SourceQuerySet
 from tasks_app.models.task import TaskQuerySet
 from tasks_app.services.counting import TEXT_LIMIT
 from tasks_app.services.history_filters import HistoryFilters
 from tasks_app.services.search import having_words, newest_matches
+from tasks_app.services.sight import blind_sources
 from tasks_app.states import ATTENTION, WARNINGS, State
-from tasks_app.templatetags.admin_parts import functions_of
 from tasks_app.templatetags.generation_parts import note_places
 from tasks_app.views.paging import count_capped, open_among, read_filtered
 from tasks_app.views.requests import UserRequest
@@ -99,19 +98,9 @@ def _rows(request: UserRequest, form: TaskFilterForm) -> dict[str, Any]:
     }
     if empty == "no_source":
         context["may_add_source"] = can(request.user, Verb.ADD_SOURCE)
-    elif empty == "none":
-        context["blind"] = _blind(Source.objects.visible_to(request.user).exclude(permissions_at=None))
+    elif empty:
+        context["blind"] = blind_sources(request.user, source_id=form.filters.source)
     return context
-
-
-def _blind(sources: SourceQuerySet) -> list[dict[str, Any]]:
-    """Sources whose token may not see tasks, each with the check that says what is missing."""
-    found = []
-    for source in sources:
-        check = next(check for check in functions_of(source) if check.function == "see_tasks")
-        if not check.allowed:
-            found.append({"source": source, "check": check})
-    return found
 
 
 def _summary(request: UserRequest, form: TaskFilterForm) -> dict[str, Any]:
