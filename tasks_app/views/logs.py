@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -54,17 +55,19 @@ def log(request: UserRequest, task_id: int) -> HttpResponse:
     lines = shown_lines(task, after, limit)
     if request.headers.get("Accept", "").startswith("application/json"):
         return JsonResponse({"total": task.log_total, "lines": lines})
-    return render(request, "tasks/log.html", {"task": task, "lines": lines})
+    return render(request, "tasks/log.html", {"task": task, "lines": lines, "log_note": log_note(task)})
 
 
 @require_GET
 @login_required
 def download(request: UserRequest, task_id: int) -> StreamingHttpResponse:
-    """The whole log as it was received, line by line."""
+    """The whole log as it was received, line by line; what must be said of a copy that is not whole comes last."""
     task = _log_task(request, task_id)
     record(Action.TASK_LOG_DOWNLOAD, actor=request.user, target=task, upid=task.remote_id)
+    note = log_note(task)
+    said = [f"[task portal: {note}]"] if note else []
     answer = StreamingHttpResponse(
-        (f"{text}\n".encode(errors="replace") for _, text in _all_lines(task)),
+        (f"{text}\n".encode(errors="replace") for text in chain((text for _, text in _all_lines(task)), said)),
         content_type="text/plain; charset=utf-8",
     )
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", f"task-{task.pk}-{task.node}-{task.type}-{task.object_id}")[:120]

@@ -124,6 +124,14 @@ def test_download_has_every_line_as_received_and_is_audited(viewer: Client) -> N
     assert AuditEntry.objects.filter(action="task.log_download").count() == 1
 
 
+def test_a_copy_that_is_not_whole_says_so_in_the_download_and_without_a_script_too(viewer: Client) -> None:
+    task = make_ended_log("one", "two", note="Only the first 16 KB of this log are kept.")
+    answer = viewer.get(f"/tasks/{task.pk}/log.txt")
+    lines = b"".join(answer.streaming_content).decode().splitlines()  # type: ignore[attr-defined]
+    assert lines == ["one", "two", "[task portal: Only the first 16 KB of this log are kept.]"]
+    assert "Only the first 16 KB" in viewer.get(f"/tasks/{task.pk}/log").text
+
+
 def test_name_of_the_download_cannot_break_the_header(viewer: Client) -> None:
     task = make_task(node='pve"\r\nX: 1', type="a/../b", object_id="x;y")
     disposition = viewer.get(f"/tasks/{task.pk}/log.txt")["Content-Disposition"]
