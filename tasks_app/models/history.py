@@ -118,6 +118,7 @@ class RetentionPeriod(models.Model):
 
     family = models.CharField(max_length=20, unique=True)  # see kinds.HISTORY_FAMILIES
     days = models.PositiveIntegerField()
+    purging_until = models.DateTimeField(null=True)  # a purge is under way and holds the family until then
 
     def __str__(self) -> str:
         return f"{self.family}: {self.days} days"
