@@ -19,6 +19,7 @@ from tasks_app.services import (
     results,
     submissions,
 )
+from tasks_app.services import retention as task_retention
 
 
 def watch(slot: int) -> None:
@@ -108,6 +109,11 @@ def copy_result(asset_pk: int) -> None:
 def clean_up_results() -> None:
     """Remove results, uploads and logs past their retention (hourly schedule, and when an admin asks)."""
     results.clean_up()
+
+
+def purge_tasks() -> None:
+    """Remove ended tasks that have outlived the period of their kind (daily schedule, and when an admin asks)."""
+    task_retention.purge()
 
 
 def anchor_audit() -> None:

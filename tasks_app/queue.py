@@ -27,6 +27,7 @@ class Job(StrEnum):
     GENERATE = "tasks_app.jobs.generate"
     COPY_RESULT = "tasks_app.jobs.copy_result"
     CLEAN_UP_RESULTS = "tasks_app.jobs.clean_up_results"
+    PURGE_TASKS = "tasks_app.jobs.purge_tasks"
     PICK_UP = "tasks_app.jobs.pick_up"
     TIDY = "tasks_app.jobs.tidy"
     INDEX_TEXTS = "tasks_app.jobs.index_texts"
@@ -56,6 +57,7 @@ _SCHEDULES: dict[Job, tuple[str, int]] = {
     Job.VERIFY_AUDIT: (Schedule.MINUTES, 24 * 60),
     Job.SEND_MAILS: (Schedule.MINUTES, 10),
     Job.CLEAN_UP_RESULTS: (Schedule.MINUTES, 60),
+    Job.PURGE_TASKS: (Schedule.MINUTES, 24 * 60),
 }
 
 COPIES_AT_ONCE = max(1, settings.WORKERS - 1)
@@ -66,6 +68,7 @@ COPIES_AT_ONCE = max(1, settings.WORKERS - 1)
 _TIMEOUTS: dict[Job, int] = {
     Job.COPY_RESULT: 2400,  # a download (sources.download.MAX_SECONDS) and bringing it to a bucket
     Job.CLEAN_UP_RESULTS: 600,
+    Job.PURGE_TASKS: 3600,
     Job.NAME_PERSONS: 1800,  # looks through all tasks
     Job.VERIFY_AUDIT: 1800,  # 25 s for a million entries
 }

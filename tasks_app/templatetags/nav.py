@@ -64,6 +64,7 @@ _MORE: tuple[Entry, ...] = (
     ("identities", "Identities", "contact-round", _holds(Verb.MANAGE_PEOPLE)),
     ("limits", "Time limits", "hourglass", _holds(Verb.SET_LIMITS)),
     ("results-retention", "Result retention", "archive", _holds(Verb.CLEAN_UP)),
+    ("retention", "Task retention", "archive-x", _holds(Verb.CLEAN_UP)),
 )
 
 
