@@ -5,6 +5,7 @@ positions (detail=none), which makes it a third of the size; a match is checked 
 PostgreSQL: a GIN index of trigrams (pg_trgm).
 
 Whoever changes the words of a task or stores its log makes it due for indexing, also by a trigger: nobody can forget.
+All triggers about tasks are put in place here, after each migration, also those of `models/team_sql.py`.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
+
+from tasks_app.models import team_sql
 
 TEXT, TASK, LOG = "tasks_app_tasktext", "tasks_app_task", "tasks_app_tasklog"
 TALLY, ROLLUP = "tasks_app_tasktally", "tasks_app_taskrollup"
@@ -99,6 +102,7 @@ _SQLITE_TRIGGERS = (
     f"""CREATE TRIGGER tally_update AFTER UPDATE OF {_COUNTED_COLUMNS} ON {TASK}
         WHEN ({_counted("OLD")}) IS NOT ({_counted("NEW")})
         BEGIN {_sqlite_take("OLD")} {_sqlite_add("NEW")} END""",
+    *team_sql.SQLITE_TRIGGERS,
 )
 _SQLITE_FILL = (
     f"""INSERT INTO {TALLY} ({_GROUP}, count)
@@ -182,6 +186,7 @@ _PG_TRIGGERS = (
     f"DROP TRIGGER IF EXISTS tally_update ON {TASK}",
     f"""CREATE TRIGGER tally_update AFTER UPDATE ON {TASK} FOR EACH ROW
     WHEN (({_counted("OLD")}) IS DISTINCT FROM ({_counted("NEW")})) EXECUTE FUNCTION task_tally_move()""",
+    *team_sql.PG_TRIGGERS,
 )
 _PG_FILL = (
     f"INSERT INTO {TALLY} ({_GROUP}, count) {_pg_counted(TASK)}",

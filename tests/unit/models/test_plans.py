@@ -52,12 +52,12 @@ def test_open_tasks_are_those_that_have_not_ended():
     assert set(Task.objects.unfinished()) == {running, pending}
 
 
-def test_page_of_a_member_is_read_from_the_submissions_of_the_team_and_not_from_all_tasks():
+def test_page_of_a_member_is_read_from_the_tasks_of_the_team_and_not_from_all():
     member = make_user()
     make_team(member, items=(make_item(),))
     page = Task.objects.visible_to(member).finished().order_by("-started_at", "-pk")[:51]
     plan = page.explain()
-    assert "submission_id=?" in plan
+    assert "task_team_newest" in plan
     assert "SCAN" not in plan
 
 

@@ -8,9 +8,18 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from tasks_app.models import Task, TaskRollup, TaskTally, TaskText, search_sql
+from tasks_app.models import (
+    Generation,
+    Machine,
+    Submission,
+    Task,
+    TaskRollup,
+    TaskTally,
+    TaskText,
+    search_sql,
+)
 from tasks_app.states import outcome_of
-from tests.factories import make_source, make_task
+from tests.factories import make_generation, make_machine, make_source, make_task, make_team
 
 pytestmark = pytest.mark.django_db
 GROUP = ("day", "source_id", "node", "type", "outcome")
@@ -125,3 +134,35 @@ def test_the_text_index_follows_its_rows():
     assert not found("t-1")
     task.delete()
     assert not found("xyz")
+
+
+def test_a_task_has_the_team_of_its_machine_or_generation():
+    one, other = make_team(), make_team()
+    machine = make_machine(team=one)
+    submission = Submission.objects.create(
+        source=machine.source,
+        action="start",
+        guest_kind="qemu",
+        node="pve1",
+        vmid=1,
+        actor_name="a",
+        machine=machine,
+    )
+    task, made, foreign = make_task(submission=submission), make_generation(team=one).task, make_task()
+
+    def teams():
+        return [Task.objects.get(pk=row.pk).owner_team for row in (task, made, foreign)]
+
+    assert teams() == [one, one, None]
+    assert set(Task.objects.of_teams([one.pk])) == {task, made}
+    Task.objects.filter(pk=foreign.pk).update(submission=submission)
+    Generation.objects.update(team=None)
+    assert teams() == [one, None, one]
+    Machine.objects.update(team=other)
+    assert teams() == [other, None, other]
+    Submission.objects.update(machine=None)
+    assert teams() == [None, None, None]
+    Submission.objects.update(machine=machine)
+    assert teams() == [other, None, other]
+    Task.objects.filter(pk=foreign.pk).update(submission=None)
+    assert teams() == [other, None, None]
