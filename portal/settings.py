@@ -8,7 +8,7 @@ import dj_database_url
 from cryptography.fernet import Fernet
 from csp.constants import NONE, SELF
 
-from portal import env, keys, mail, media
+from portal import env, keys, mail, media, syslog
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -142,6 +142,11 @@ UPLOAD_MAX_MB = env.number("PORTAL_UPLOAD_MAX_MB", 20, low=1, high=1000)
 # Where the end of the audit chain is written down outside the database; better on another disk or host.
 AUDIT_ANCHOR_FILE = Path(env.text("PORTAL_AUDIT_ANCHOR_FILE") or DATA_DIR / "audit-anchors.jsonl")
 AUDIT_ANCHOR_URL = env.url("PORTAL_AUDIT_ANCHOR_URL", "", {"https"})
+
+# A syslog server that gets every entry of the audit trail, and the CA of its certificate as PEM (empty: the system's).
+AUDIT_SYSLOG_URL = env.url("PORTAL_AUDIT_SYSLOG_URL", "", {"syslog+tls", "syslog+tcp"})
+AUDIT_SYSLOG_CA = env.text("PORTAL_AUDIT_SYSLOG_CA")
+syslog.check_syslog(AUDIT_SYSLOG_URL, AUDIT_SYSLOG_CA)
 
 JOB_TIMEOUT_SECONDS = 60
 _queue = {

@@ -1,6 +1,6 @@
 """The jobs django-q2 runs. Each is a lookup and one call; running one twice is harmless."""
 
-from tasks_app.audit import anchors
+from tasks_app.audit import anchors, shipping
 from tasks_app.polling import indexing, retention
 from tasks_app.polling import watch as watching
 from tasks_app.services import (
@@ -129,3 +129,8 @@ def verify_audit() -> None:
 def name_persons() -> None:
     """Write who is behind tasks whose Proxmox identity was given a person (after each change; once more later)."""
     identities.name_persons()
+
+
+def ship_audit() -> None:
+    """Send new entries of the audit trail to the syslog server (every 3 s while there are any)."""
+    shipping.ship()

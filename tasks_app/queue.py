@@ -37,6 +37,7 @@ class Job(StrEnum):
     CHECK_MACHINES = "tasks_app.jobs.check_machines"
     ANCHOR_AUDIT = "tasks_app.jobs.anchor_audit"
     VERIFY_AUDIT = "tasks_app.jobs.verify_audit"
+    SHIP_AUDIT = "tasks_app.jobs.ship_audit"
     SEND_MAILS = "tasks_app.jobs.send_mails"
     NAME_PERSONS = "tasks_app.jobs.name_persons"
 

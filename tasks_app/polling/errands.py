@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
 
+from tasks_app.audit import shipping
 from tasks_app.models import Asset, Generation, Machine, Source, Submission, Task
 from tasks_app.queue import COPIES_AT_ONCE, Job, enqueue
 
@@ -19,7 +20,7 @@ def enqueue_errands(at: datetime) -> None:
     `pick_up`: a submission or a cancel is due and in nobody's hands, a task of one has ended, or a machine is being
     deleted, or a generation is past its own deadline. `pump`: machines are in the making. `look_for_addresses`: new
     guests are to be asked. `dispatch`: generations wait for a place or for what became of their call. `copy_result`:
-    results are to be copied.
+    results are to be copied. `ship_audit`: the syslog server lacks entries.
     """
     if (
         Submission.objects.deliverable(at).exists()
@@ -33,6 +34,8 @@ def enqueue_errands(at: datetime) -> None:
         enqueue(Job.PUMP)
     if Machine.objects.without_address(at).exists():
         enqueue(Job.LOOK_FOR_ADDRESSES)
+    if shipping.is_due(at):
+        enqueue(Job.SHIP_AUDIT)
     _enqueue_dispatch(at)
     _enqueue_copies(Asset.objects.due(at), at)
 

@@ -51,6 +51,10 @@ def start(tmp_path: Path, **environ: str) -> subprocess.CompletedProcess[str]:
         ("PORTAL_MEDIA_URL", "s3://bucket/prefix?acl=public-read"),
         ("PORTAL_MEDIA_URL", "s3://bucket?endpoint_url=minio:9000"),
         ("PORTAL_MEDIA_ACCESS_KEY", "AKIA"),
+        ("PORTAL_AUDIT_SYSLOG_URL", "syslog://logs.example"),
+        ("PORTAL_AUDIT_SYSLOG_URL", "syslog+tls://"),
+        ("PORTAL_AUDIT_SYSLOG_URL", "syslog+tls://logs.example:70000"),
+        ("PORTAL_AUDIT_SYSLOG_CA", "without a server"),
     ],
 )
 def test_a_wrong_value_stops_the_start_and_is_named(tmp_path, name, value):
@@ -63,6 +67,20 @@ def test_a_secret_can_be_read_from_a_file(tmp_path):
     (tmp_path / "key").write_text("from-the-file\n")
     result = start(tmp_path, PORTAL_SECRET_KEY_FILE=str(tmp_path / "key"))
     assert result.stdout.split()[-1] == "from-the-file"
+
+
+@pytest.mark.parametrize(
+    ("url", "pem"),
+    [("syslog+tls://logs.example", "no certificate"), ("syslog+tcp://localhost", "-----BEGIN CERTIFICATE-----")],
+    ids=["not a certificate", "not for plain tcp"],
+)
+def test_the_ca_of_the_syslog_server_is_checked_at_the_start(tmp_path, url, pem):
+    (tmp_path / "ca.pem").write_text(pem)
+    result = start(
+        tmp_path, PORTAL_AUDIT_SYSLOG_URL=url, PORTAL_AUDIT_SYSLOG_CA_FILE=str(tmp_path / "ca.pem")
+    )
+    assert result.returncode != 0
+    assert "PORTAL_AUDIT_SYSLOG_CA" in result.stderr.splitlines()[-1]
 
 
 def test_a_value_and_its_file_at_once_are_refused(tmp_path):

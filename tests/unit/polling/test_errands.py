@@ -7,7 +7,9 @@ from django.utils.timezone import now
 from django_q.brokers import get_broker
 from django_q.signing import SignedPackage
 
-from tasks_app.models import Submission
+from tasks_app.audit.actions import Action
+from tasks_app.audit.recorder import record
+from tasks_app.models import AuditMark, Submission
 from tasks_app.polling import errands
 from tasks_app.polling.errands import enqueue_errands, enqueue_follow_up, enqueue_generation_follow_up
 from tasks_app.queue import COPIES_AT_ONCE
@@ -68,6 +70,18 @@ def test_a_submission_is_settled_when_its_task_has_ended(pick_ups):
     enqueue_errands(now())
     assert pick_ups() == 0
     make_task(submission.source, submission=submission, state=State.COMPLETED)
+    enqueue_errands(now())
+    assert pick_ups() == 1
+
+
+def test_entries_that_the_syslog_server_lacks_are_shipped(pick_ups, settings):
+    record(Action.LOGIN, actor=None)
+    enqueue_errands(now())
+    assert pick_ups() == 0
+    settings.AUDIT_SYSLOG_URL = "syslog+tls://127.0.0.1:1"
+    enqueue_errands(now())
+    assert pick_ups() == 1
+    AuditMark.objects.create(name="shipped", number=1)
     enqueue_errands(now())
     assert pick_ups() == 1
 
