@@ -164,18 +164,23 @@ class Cluster:
         locks: tuple[tuple[int, bool], ...] = (),
         scale: float | None = None,
         started: float | None = None,
+        pid: int | None = None,
         save: bool = True,
     ) -> Task:
         """Begin a task now (or at `started`, also in the past). `effects` are (seconds after the start, what).
 
-        `on_end` gets the exit status and the time. `locks` are (VMID, exclusively) it holds while it runs.
+        `on_end` gets the exit status and the time. `locks` are (VMID, exclusively) it holds while it runs. The name
+        tells the time by the node's own clock, which may be skewed.
         """
         at = self.now() if started is None else started
         speed = self.scale if scale is None else scale
         script = build if isinstance(build, Script) else build(Tape(at, speed))
         self._pids[node] = self._pids[node] % 0x3FFFFF + self.rng.randrange(1, 40)
-        upid = Upid(node, self._pids[node], int((at - self.boot) * 100) & 0xFFFFFFFF, int(at), type, id, user)
-        task = Task(upid, str(upid), at, speed, script, locks=locks)
+        number, ticks = pid or self._pids[node], int((at - self.boot) * 100) & 0xFFFFFFFF
+        fault = self.faults.find("clock_skew", node)
+        skew = fault.value if fault else 0.0
+        upid = Upid(node, number, ticks, int(at + skew), type, id, user)
+        task = Task(upid, str(upid), at, speed, script, locks=locks, skew=skew)
         self.tasks[task.name] = task
         self.nodes[node].running[task.name] = task
         if on_end:

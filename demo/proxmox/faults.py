@@ -17,7 +17,8 @@ class Fault:
     """`value` is seconds for latency, hang and clock_skew, bytes for huge, and the code for status.
 
     `path` is a shell pattern of the call's path (`/nodes/pve2/*`), `method` empty for all, `subject` the node
-    or token, `times` how many answers it spoils (0 = until cleared), `until` a Unix time or 0.
+    or token, `times` how many answers it spoils (0 = until cleared), `until` a Unix time or 0. With a node,
+    clock_skew is about its tasks: it names and ends them by a clock that is ahead so much.
     """
 
     kind: str

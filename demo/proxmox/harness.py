@@ -162,12 +162,13 @@ class DemoCluster:
         seconds: float | None = None,
         ignores_stop: bool = False,
         started: float | None = None,
+        pid: int | None = None,
     ) -> str:
         """A scripted task; `lines` are (seconds since the line before, text). Answers the UPID."""
         script = script_of(lines, end, seconds=seconds, ignores_stop=ignores_stop)
         with self.cluster.lock:
             task = self.cluster.start_task(
-                type=type, id=id, user=user, node=node, build=script, started=started
+                type=type, id=id, user=user, node=node, build=script, started=started, pid=pid
             )
             return task.name
 

@@ -50,7 +50,7 @@ def cluster_tasks(call: Call) -> list[Row]:
                 running.append(row | {"saved": "0"})
             else:
                 del row["pid"]
-                finished.append(row | {"saved": "1", "endtime": int(task.ended), "status": task.status or ""})
+                finished.append(row | {"saved": "1", "endtime": task.end_time, "status": task.status or ""})
     finished.sort(key=lambda row: -int(row["starttime"]))
     return running + finished
 
@@ -113,7 +113,7 @@ def _matches(call: Call, task: Task) -> bool:
 def _list_row(task: Task) -> Row:
     if task.ended is None:
         return make_row(task, split=False) | {"saved": "0", "status": "RUNNING"}
-    return make_row(task, split=True) | {"endtime": int(task.ended), "status": task.status or ""}
+    return make_row(task, split=True) | {"endtime": task.end_time, "status": task.status or ""}
 
 
 @route("GET", "/nodes/{node}/tasks/{upid}")

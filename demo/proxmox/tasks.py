@@ -51,7 +51,10 @@ def format_terminal_line(status: str) -> list[str]:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One task of one node; `scale` multiplies the seconds of its script (0.1 = ten times as fast)."""
+    """One task of one node; `scale` multiplies the seconds of its script (0.1 = ten times as fast).
+
+    `skew` are the seconds by which its node's clock is ahead.
+    """
 
     upid: Upid
     name: str
@@ -65,6 +68,12 @@ class Task:
     stopped_by_user: bool = False
     locks: tuple[tuple[int, bool], ...] = ()
     row_size: int = 0
+    skew: float = 0.0
+
+    @property
+    def end_time(self) -> int:
+        """What lists tell of its end, by the node's clock; 0 while it runs."""
+        return int(self.ended + self.skew) if self.ended is not None else 0
 
     @property
     def due(self) -> float:
@@ -165,6 +174,6 @@ def _row_size(task: Task) -> int:
     if task.row_size == 0:
         row = make_row(task, split=False) | {"saved": "0"}
         if task.ended is not None:
-            row |= {"endtime": int(task.ended), "status": task.status or ""}
+            row |= {"endtime": task.end_time, "status": task.status or ""}
         task.row_size = len(json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode()) + 1
     return task.row_size
