@@ -58,10 +58,15 @@ def _enqueue_dispatch(at: datetime) -> None:
 
 
 def _enqueue_copies(due: QuerySet[Asset], at: datetime) -> None:
-    for pk in [pk for pk, sent_at in _sent.items() if at - sent_at >= COPY_AGAIN]:
-        del _sent[pk]
-    fresh = due.exclude(pk__in=list(_sent)).order_by("next_attempt_at")
-    for pk in fresh.values_list("pk", flat=True)[: max(0, COPIES_AT_ONCE - len(_sent))]:
+    """As many as there is room for. What has been taken, has ended or was put off makes room for the next at once."""
+    if _sent:
+        waiting = set(Asset.objects.due(at).filter(pk__in=list(_sent)).values_list("pk", flat=True))
+        for pk in [pk for pk, sent_at in _sent.items() if pk not in waiting or at - sent_at >= COPY_AGAIN]:
+            del _sent[pk]
+    fresh = due.exclude(pk__in=list(_sent)).order_by("next_attempt_at").values_list("pk", flat=True)
+    pks = list(fresh[:COPIES_AT_ONCE])
+    room = COPIES_AT_ONCE - len(_sent) - (Asset.objects.under_way(at).count() if pks else 0)
+    for pk in pks[: max(0, room)]:
         _sent[pk] = at
         enqueue(Job.COPY_RESULT, pk)
 

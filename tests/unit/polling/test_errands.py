@@ -9,7 +9,7 @@ from django_q.signing import SignedPackage
 
 from tasks_app.audit.actions import Action
 from tasks_app.audit.recorder import record
-from tasks_app.models import AuditMark, Submission
+from tasks_app.models import Asset, AuditMark, Submission
 from tasks_app.polling import errands
 from tasks_app.polling.errands import enqueue_errands, enqueue_follow_up, enqueue_generation_follow_up
 from tasks_app.queue import COPIES_AT_ONCE
@@ -181,6 +181,30 @@ def test_copies_do_not_fill_the_queue():
     for _ in range(5):
         enqueue_errands(now())
     assert len(enqueued()) == COPIES_AT_ONCE
+
+
+@pytest.mark.parametrize(
+    "then",
+    [{"state": Asset.State.COPIED}, {"next_attempt_at": now() + timedelta(hours=1)}],
+    ids=["copied", "put off"],
+)
+def test_what_was_copied_or_put_off_makes_room_for_the_next_at_once(then):
+    row = make_generation(state=State.COMPLETED)
+    pks = [make_asset(row).pk for _ in range(COPIES_AT_ONCE + 1)]
+    enqueue_errands(now())
+    assert enqueued() == [("copy_result", pk) for pk in pks[:-1]]
+    Asset.objects.filter(pk=pks[0]).update(**then)
+    enqueue_errands(now())
+    assert enqueued() == [("copy_result", pks[-1])]
+
+
+def test_a_copy_under_way_takes_a_place():
+    row = make_generation(state=State.COMPLETED)
+    for _ in range(COPIES_AT_ONCE):
+        make_asset(row, lease_until=now() + timedelta(seconds=30))
+    make_asset(row)
+    enqueue_errands(now())
+    assert enqueued() == []
 
 
 def test_a_copy_under_way_is_left_alone():
