@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -17,6 +18,7 @@ from tasks_app.audit.context import Origin, set_origin
 from tasks_app.audit.recorder import record
 from tasks_app.errors import NotPermitted, PrivilegeMissing, Refused
 from tasks_app.models import AuditEntry
+from tasks_app.signin import note_second_factors, second_factors_of
 
 Handler = Callable[[HttpRequest], HttpResponse]
 
@@ -91,7 +93,13 @@ class WholeDeedMiddleware:
         if request.method != "POST" or not request.path.startswith(("/account/password/", "/account/2fa/")):
             return None
         with transaction.atomic():
-            return view(request, *args, **kwargs)
+            person = request.user
+            if not isinstance(person, User):
+                return view(request, *args, **kwargs)
+            factors = second_factors_of(person)
+            response = view(request, *args, **kwargs)
+            note_second_factors(person, factors)
+            return response
 
 
 def _is_api(request: HttpRequest) -> bool:

@@ -4,13 +4,8 @@ from typing import Any
 
 from allauth.account.signals import password_changed, password_set
 from allauth.mfa.models import Authenticator
-from allauth.mfa.signals import (
-    authentication_failed,
-    authenticator_added,
-    authenticator_removed,
-    authenticator_reset,
-)
-from django.contrib.auth.models import AbstractBaseUser
+from allauth.mfa.signals import authentication_failed
+from django.contrib.auth.models import AbstractBaseUser, User, update_last_login
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.dispatch import receiver
 
@@ -18,10 +13,16 @@ from tasks_app.audit.actions import Action
 from tasks_app.audit.recorder import record
 from tasks_app.models import AuditEntry
 
+# Whoever else notes a sign-in comes after the entry: without it nothing is written.
+user_logged_in.disconnect(dispatch_uid="update_last_login")
+
 
 @receiver(user_logged_in)
 def _logged_in(user: AbstractBaseUser, **_: Any) -> None:
     record(Action.LOGIN, actor=user)
+
+
+user_logged_in.connect(update_last_login, dispatch_uid="update_last_login")
 
 
 @receiver(user_logged_out)
@@ -41,23 +42,24 @@ def _password_changed(user: AbstractBaseUser, **_: Any) -> None:
     record(Action.PERSON_PASSWORD, actor=user, target=user)
 
 
-@receiver(authenticator_added)
-def _second_factor_added(user: AbstractBaseUser, authenticator: Authenticator, **_: Any) -> None:
-    _note_second_factor(user, authenticator, "added")
+def second_factors_of(person: User) -> dict[int, str]:
+    """Key → kind of what they set up besides their password."""
+    return dict(Authenticator.objects.filter(user=person).values_list("pk", "type"))
 
 
-@receiver(authenticator_removed)
-def _second_factor_removed(user: AbstractBaseUser, authenticator: Authenticator, **_: Any) -> None:
-    _note_second_factor(user, authenticator, "removed")
-
-
-@receiver(authenticator_reset)
-def _second_factor_reset(user: AbstractBaseUser, authenticator: Authenticator, **_: Any) -> None:
-    _note_second_factor(user, authenticator, "renewed")
-
-
-def _note_second_factor(user: AbstractBaseUser, authenticator: Authenticator, change: str) -> None:
-    record(Action.PERSON_SECOND_FACTOR, actor=user, target=user, change=change, kind=str(authenticator.type))
+def note_second_factors(person: User, before: dict[int, str]) -> None:
+    """One entry when they are others than `before`. allauth tells of them only after the commit, which is too late."""
+    after = second_factors_of(person)
+    gone = {kind for key, kind in before.items() if key not in after}
+    new = {kind for key, kind in after.items() if key not in before}
+    if not gone and not new:
+        return
+    change = "changed" if gone and new else "added" if new else "removed"
+    if gone == new:
+        change = "renewed"
+    record(
+        Action.PERSON_SECOND_FACTOR, actor=person, target=person, change=change, kinds=sorted(gone | new)
+    )
 
 
 @receiver(authentication_failed)

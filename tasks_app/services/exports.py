@@ -88,7 +88,13 @@ def export_entries(
 
     chunks = ((record_of_entry(entry) for entry in chunk) for chunk in filters.walk(entries))
     with _taken_place():
-        record(Action.AUDIT_EXPORT, actor=actor, format=format.value, filters=_words(filters))
+        record(
+            Action.AUDIT_EXPORT,
+            actor=actor,
+            target_name="audit trail",
+            format=format.value,
+            filters=_words(filters),
+        )
     return _export(chunks, ENTRIES, format, bom, has_left)
 
 
@@ -105,7 +111,13 @@ def export_tasks(
 
     chunks = ((record_of_task(task) for task in page) for page in _pages(tasks, filters))
     with _taken_place():
-        record(Action.TASKS_EXPORT, actor=actor, format=format.value, filters=_words(filters))
+        record(
+            Action.TASKS_EXPORT,
+            actor=actor,
+            target_name="tasks",
+            format=format.value,
+            filters=_words(filters),
+        )
     return _export(chunks, TASKS, format, bom, has_left)
 
 
