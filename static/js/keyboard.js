@@ -1,6 +1,6 @@
-// Keys that work on every page, and the ones of the task list. No single key destroys: `c` opens a dialog that asks.
+// Keys that work on every page, and the ones of lists. No single key destroys: `c` opens a dialog that asks.
 (() => {
-  const places = { d: "/", t: "/tasks/", v: "/guests/", s: "/sources/" };
+  const places = { d: "/", t: "/tasks/", h: "/history/", a: "/audit/", v: "/guests/", s: "/sources/" };
   let waitingForPlace = 0;
 
   const isTyping = (target) => target.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
@@ -14,7 +14,7 @@
     if (!all.length) return;
     const now = all.findIndex((row) => row.contains(document.activeElement));
     const next = all[now < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, now + step))];
-    const link = next.querySelector("a[data-open]");
+    const link = next.querySelector("[data-open]");
     link.focus();
     next.scrollIntoView({ block: "nearest" });
   }
@@ -38,7 +38,7 @@
       "g": () => { waitingForPlace = Date.now(); },
       "j": () => move(1),
       "k": () => move(-1),
-      "o": () => document.activeElement.closest("[data-row]")?.querySelector("a[data-open]").click(),
+      "o": () => document.activeElement.closest("[data-row]")?.querySelector("[data-open]").click(),
       "c": () => document.querySelector("[data-key=c]")?.click(),
     }[event.key];
     if (!found) return;

@@ -61,6 +61,29 @@ class AuditFilters:
             if chunk:
                 yield chunk
 
+    def walk_back(
+        self, entries: QuerySet[AuditEntry], *, below: int | None, most: int
+    ) -> Iterator[tuple[int, list[AuditEntry]]]:
+        """The same by number, newest first, from under `below` on: how far was looked, and what was found on the way.
+
+        Each look is a short query over a bounded stretch of numbers and finds at most `most`.
+        """
+        entries = self._apply(entries, is_walk=True).order_by("-number")
+        first, last = self._stretch()
+        last = last if below is None else min(last, below - 1)
+        while last > first:
+            bottom = max(first, last - WINDOW)
+            chunk = list(entries.filter(number__gt=bottom, number__lte=last)[:most])
+            last = chunk[-1].number - 1 if len(chunk) == most else bottom
+            yield last + 1, chunk
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether an index has what passes in the order of time, with nothing in between that does not pass."""
+        with_index = (self.actor, self.action, self.request, self.target)
+        beside = (self.text, self.result, self.source, self.target and not _TARGET.fullmatch(self.target))
+        return len([value for value in with_index if value]) <= 1 and not any(beside)
+
     def _apply(self, entries: QuerySet[AuditEntry], *, is_walk: bool) -> QuerySet[AuditEntry]:
         wanted: dict[str, Any] = {
             "actor_name": self.actor,

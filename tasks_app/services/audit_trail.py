@@ -1,6 +1,8 @@
 """Looking after the audit trail: verifying it, and removing what is older than it is to be kept."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -12,13 +14,30 @@ from tasks_app.audit.anchors import note, read_anchors
 from tasks_app.audit.chain import Verdict, verify
 from tasks_app.audit.recorder import record
 from tasks_app.errors import InvalidInput
-from tasks_app.models import AuditEntry, AuditHead
+from tasks_app.models import AuditEntry, AuditHead, AuditMark
+from tasks_app.queue import Job, enqueue
 
 VERIFIED = "verified"
 PURGE_STEP = 5000
 """Entries in one transaction: about half a second, which other writers do not notice."""
 SHORTEST_DAYS = 30
 """Nobody purges what happened last week."""
+AT_ONCE = 50_000
+"""Entries that are verified or purged while somebody waits, a few seconds; more are for a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Integrity:
+    """What is known of the chain: its last number, how many were purged, and the marks of what follows it by name."""
+
+    head: int
+    purged_to: int
+    marks: dict[str, AuditMark]
+
+
+def read_integrity() -> Integrity:
+    head = AuditHead.objects.filter(pk=AuditHead.KEY).first() or AuditHead()
+    return Integrity(head.number, head.purged_to, {mark.name: mark for mark in AuditMark.objects.all()})
 
 
 def verify_trail(*, actor: User | None = None) -> Verdict:
@@ -44,6 +63,18 @@ def verify_trail(*, actor: User | None = None) -> Verdict:
     return verdict
 
 
+def request_verification(*, actor: User) -> Verdict | None:
+    """Verify now; None when the trail is so long that a job does it. Raises NotPermitted."""
+    require(actor, Verb.SEE_AUDIT)
+    integrity = read_integrity()
+    if integrity.head - integrity.purged_to <= AT_ONCE:
+        return verify_trail(actor=actor)
+    with transaction.atomic():
+        record(Action.AUDIT_VERIFY, actor=actor, target_name=f"up to #{integrity.head}", by_job=True)
+        transaction.on_commit(partial(enqueue, Job.VERIFY_AUDIT))
+    return None
+
+
 def count_purgeable(days: int, *, at: datetime | None = None) -> int:
     """How many entries `purge_trail` would remove."""
     last = _last_before((at or now()) - timedelta(days=days))
@@ -63,6 +94,20 @@ def purge_trail(days: int, *, actor: User, reason: str = "") -> int:
     while step := _purge_step(before, actor, reason):
         removed += step
     return removed
+
+
+def request_purge(days: int, *, actor: User, reason: str = "") -> int | None:
+    """The same; None when there are so many that a job does it. Raises NotPermitted, InvalidInput (days)."""
+    if days < SHORTEST_DAYS or count_purgeable(days) <= AT_ONCE:
+        return purge_trail(days, actor=actor, reason=reason)
+    require(actor, Verb.MANAGE_PEOPLE)
+    enqueue(Job.PURGE_AUDIT, days, actor.pk, reason)
+    return None
+
+
+def purge_by_job(days: int, actor_pk: int, reason: str) -> None:
+    """What `request_purge` left to a job. Killed, the rest stays and can be asked for again."""
+    purge_trail(days, actor=User.objects.get(pk=actor_pk), reason=reason)
 
 
 @transaction.atomic

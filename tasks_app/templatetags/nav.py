@@ -48,6 +48,7 @@ Entry = tuple[str, str, str, Callable[[Overview], bool]]
 _MAIN: tuple[Entry, ...] = (
     ("dashboard", "Dashboard", "layout-dashboard", _everybody),
     ("tasks", "Tasks", "list-checks", _everybody),
+    ("history", "History", "history", _is_concerned),
     ("generate", "Generate", "clapperboard", _makes),
     ("catalogue", "Catalogue", "shopping-bag", _holds(Verb.ORDER, Verb.SEE_ITEM)),
     ("machines", "Machines", "monitor", _is_concerned),
@@ -57,6 +58,7 @@ _MAIN: tuple[Entry, ...] = (
 # side by side while there is one of them, else in a menu: the bar stays below eight entries
 _MORE: tuple[Entry, ...] = (
     ("gallery", "Gallery", "images", _makes),
+    ("audit", "Audit", "shield-check", _holds(Verb.SEE_AUDIT)),
     ("sources", "Sources", "server", _has_role),
     ("items", "Catalogue items", "package", _holds(Verb.SEE_ITEM)),
     ("teams", "Teams", "users-round", _holds(Verb.SEE_TEAM)),
