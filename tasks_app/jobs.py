@@ -126,6 +126,11 @@ def verify_audit() -> None:
     audit_trail.verify_trail()
 
 
+def purge_audit(days: int, actor_pk: int, reason: str) -> None:
+    """Remove old audit entries when there are many of them (when an admin asks)."""
+    audit_trail.purge_by_job(days, actor_pk, reason)
+
+
 def name_persons() -> None:
     """Write who is behind tasks whose Proxmox identity was given a person (after each change; once more later)."""
     identities.name_persons()

@@ -37,6 +37,7 @@ class Job(StrEnum):
     CHECK_MACHINES = "tasks_app.jobs.check_machines"
     ANCHOR_AUDIT = "tasks_app.jobs.anchor_audit"
     VERIFY_AUDIT = "tasks_app.jobs.verify_audit"
+    PURGE_AUDIT = "tasks_app.jobs.purge_audit"
     SHIP_AUDIT = "tasks_app.jobs.ship_audit"
     SEND_MAILS = "tasks_app.jobs.send_mails"
     NAME_PERSONS = "tasks_app.jobs.name_persons"
@@ -71,6 +72,7 @@ _TIMEOUTS: dict[Job, int] = {
     Job.CLEAN_UP_RESULTS: 600,
     Job.PURGE_TASKS: 3600,
     Job.NAME_PERSONS: 1800,  # looks through all tasks
+    Job.PURGE_AUDIT: 1800,  # half a second for 5,000 entries
     Job.VERIFY_AUDIT: 1800,  # 25 s for a million entries
 }
 
