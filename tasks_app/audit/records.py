@@ -128,9 +128,7 @@ def with_export_columns(tasks: TaskQuerySet) -> TaskQuerySet:
         export_source=F("source__name"),
         export_asked_by=Coalesce("submission__actor_name", "generation__actor_name", nothing),
         export_request=Coalesce("submission__request_id", "generation__request_id", nothing),
-        export_team=Coalesce(
-            "submission__machine__team__group__name", "generation__team__group__name", nothing
-        ),
+        export_team=Coalesce("owner_team__group__name", nothing),
     )
 
 

@@ -4,7 +4,11 @@ import csv
 import hashlib
 import io
 import json
+import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -117,6 +121,22 @@ def test_who_touches_an_export_is_found_out(tampering):
     else:
         file[2], file[3] = file[3], file[2]
     assert isinstance(verify_export(file), str)
+
+
+def test_the_recipe_of_the_documentation_says_the_same(tmp_path):
+    make_trail()
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    (recipe,) = re.findall(r"### Verifying an export.*?```python\n(.*?)```", page, re.DOTALL)
+    file = read(entries())
+
+    def run(file):
+        return subprocess.run(
+            [sys.executable, "-c", recipe], input=file, capture_output=True, timeout=20, check=False
+        )
+
+    good, bad = run(file), run(file.replace(b"alice", b"bobby", 1))
+    assert good.stdout.decode().split()[:3] == ["good", "up", "to"] and b"(7, " in good.stdout
+    assert (bad.returncode, bad.stderr.strip()) == (1, b"#1 was changed")
 
 
 def test_an_entry_that_was_changed_in_the_database_is_found_in_the_export():
