@@ -71,13 +71,14 @@ class Command(BaseCommand):
             watch.ensure_watchers()
             queue.enqueue(queue.Job.PICK_UP)
             queue.enqueue(queue.Job.RUN_LEASES)
-            if options["demo"] and not options["no_demo_data"]:
-                seeding = [*_MANAGE, "seed_demo", "--tasks", str(options["demo_tasks"])]
-                workers.append(Child("demo data", seeding, once=True))
-                children.append(workers[-1])
             for child in workers:
                 child.start()
             say(_greeting(host, port))
+            if options["demo"] and not options["no_demo_data"]:
+                # Not before the first page, which it would slow down.
+                seeding = [*_MANAGE, "seed_demo", "--tasks", str(options["demo_tasks"])]
+                children.append(Child("demo data", seeding, once=True))
+                children[-1].start()
             Supervisor(children, web_address=(host, port), on_tick=watch.ensure_watchers).run()
         except KeyboardInterrupt:  # before the supervisor took the signals over
             pass
