@@ -46,6 +46,8 @@ RETRY_PAUSE_SECONDS = 0.2
 """Between two attempts at the same address: lets a restarting daemon come up."""
 CHUNK_BYTES = 64 * 1024
 MAX_REDIRECTS = 3
+MAX_SLASHED = 50
+"""Paths of which is remembered that they lie behind a slash; lists and the like, not each task's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,8 @@ class HttpClient:
     """Requests to one remote at one or several base URLs (`https://host:port`), safe for many threads.
 
     `allow_http` permits plain `http://` base URLs. `follow_same_origin` follows up to three redirects that stay within
-    scheme, host and port (a 307 or 308 keeps method and body, any other is followed for reads alone).
+    scheme, host and port (a 307 or 308 keeps method and body, any other is followed for reads alone). A read that was
+    sent to the same path with a slash at its end goes there at once from then on, as long as there is something.
 
     Stays with the address that answered last. A read (GET) that meets a connection error is repeated, at the
     next address if there is one; a write is repeated elsewhere only when it certainly was not sent.
@@ -149,6 +152,7 @@ class HttpClient:
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._current = 0
         self._lock = threading.Lock()
+        self._slashed: set[str] = set()
 
     def __repr__(self) -> str:
         return f"HttpClient({', '.join(self._urls)})"
@@ -255,6 +259,22 @@ class HttpClient:
         read_seconds: float,
         started: float,
     ) -> Answer:
+        if method == "GET" and path in self._slashed:
+            answer = self._follow(method, address, path + "/", body, read_seconds, started)
+            if answer.status not in (404, 405):
+                return answer
+            self._slashed.discard(path)
+        return self._follow(method, address, path, body, read_seconds, started)
+
+    def _follow(
+        self,
+        method: str,
+        address: str,
+        path: str,
+        body: Mapping[str, Any],
+        read_seconds: float,
+        started: float,
+    ) -> Answer:
         url, body = address + path, {**body, "headers": {**self._headers, **(body["headers"] or {})}}
         for hop in range(MAX_REDIRECTS + 1):
             response = self._session.request(
@@ -269,6 +289,9 @@ class HttpClient:
                 target = self._target_of(response, method, url) if hop < MAX_REDIRECTS else ""
                 if not target:
                     return self._read(response, method, address, started)
+            is_slash = method == "GET" and urlsplit(target).path == path + "/"
+            if is_slash and len(self._slashed) < MAX_SLASHED:
+                self._slashed.add(path)
             url, body = target, {**body, "params": None}
         raise AssertionError("the last hop returns or raises")
 

@@ -120,6 +120,35 @@ def test_within_the_origin_method_body_and_key_are_kept(remote: Remote, status: 
     assert remote.log[1].json == body and remote.log[1].headers["authorization"] == KEY["Authorization"]
 
 
+def test_a_path_that_lies_behind_a_slash_is_read_there_at_once_from_then_on(remote: Remote):
+    remote.on("GET", "/tasks", Say(307, None, {"Location": "/tasks/"}))
+    with client_of(remote.url) as client:
+        for number in ("1", "2"):
+            assert client.request("GET", "/tasks", params={"n": number}).status == 200
+    assert remote.calls() == ["GET /tasks", "GET /tasks/", "GET /tasks/"]
+    assert remote.log[2].query == {"n": "2"}
+    assert remote.log[2].headers["authorization"] == KEY["Authorization"]
+
+
+def test_where_nothing_is_behind_the_slash_any_more_the_path_itself_is_read(remote: Remote):
+    remote.on("GET", "/tasks", Say(307, None, {"Location": "/tasks/"}))
+    with client_of(remote.url) as client:
+        client.request("GET", "/tasks")
+        remote.on("GET", "/tasks/", Say(404, {"detail": "Not Found"}))
+        remote.on("GET", "/tasks", Say(200, {"now": "here"}))
+        for _ in range(2):
+            assert client.request("GET", "/tasks").status == 200
+    assert remote.calls()[2:] == ["GET /tasks/", "GET /tasks", "GET /tasks"]
+
+
+def test_another_path_behind_a_redirect_is_not_remembered(remote: Remote):
+    remote.on("GET", "/a", Say(307, None, {"Location": "/b"}))
+    with client_of(remote.url) as client:
+        client.request("GET", "/a")
+        client.request("GET", "/a")
+    assert remote.calls() == ["GET /a", "GET /b"] * 2
+
+
 def test_files_are_sent_again_in_full(remote: Remote):
     remote.on("POST", "/v", Say(307, None, {"Location": f"{remote.url}/v/"}))
     with client_of(remote.url) as client:
