@@ -38,6 +38,38 @@ def purge():
     return lambda: audit_trail.purge_trail(365, actor=admin, reason="privacy")
 
 
+def as_long_trail(call):
+    """`call` where so many entries are too many to wait for."""
+    with patch.object(audit_trail, "AT_ONCE", -1):
+        call()
+
+
+@example("services.audit_trail.request_verification", Action.AUDIT_VERIFY, note="of a long trail")
+def ask_to_verify():
+    admin = make_superuser()
+    return lambda: as_long_trail(lambda: audit_trail.request_verification(actor=admin))
+
+
+@example(
+    "services.audit_trail.request_verification",
+    Action.AUDIT_VERIFY,
+    writer="services.audit_trail.verify_trail",
+)
+def ask_to_verify_now():
+    admin = make_superuser()
+    return lambda: audit_trail.request_verification(actor=admin)
+
+
+@example(
+    "services.audit_trail.request_purge", Action.AUDIT_PURGE, writer="services.audit_trail._purge_step"
+)
+def ask_to_purge():
+    admin = make_superuser()
+    with patch.object(recorder, "now", lambda: now() - timedelta(days=500)):
+        recorder.record(Action.LOGIN, actor=admin)
+    return lambda: audit_trail.request_purge(365, actor=admin, reason="privacy")
+
+
 @example("services.retention.change_periods", Action.RETENTION_CHANGE)
 def change_periods():
     admin = make_superuser()
