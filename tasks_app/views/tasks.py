@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.db.models import Count, Max, Q
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils.timezone import now
 from django.views.decorators.http import require_GET
 
@@ -17,7 +17,7 @@ from tasks_app.models import Source, Task
 from tasks_app.models.task import TaskQuerySet
 from tasks_app.services.counting import TEXT_LIMIT
 from tasks_app.services.history_filters import HistoryFilters
-from tasks_app.services.search import having_words, newest_matches
+from tasks_app.services.search import find_task, having_words, newest_matches
 from tasks_app.services.sight import blind_sources
 from tasks_app.states import ATTENTION, WARNINGS, State
 from tasks_app.templatetags.generation_parts import note_places
@@ -37,7 +37,10 @@ _PARTS = {
 @require_GET
 @login_required
 def tasks(request: UserRequest) -> HttpResponse:
-    """The list, or the part of it that htmx asks for."""
+    """The list, or the part of it that htmx asks for. A UPID in the search opens its task."""
+    text = request.GET.get("q", "")
+    if text and not request.htmx and (task := find_task(request.user, text)) is not None:
+        return redirect("portal:task", task.pk)
     template = _PARTS.get(request.htmx.target or "", "tasks/list.html")
     context = {"live_after": newest_event_id(), "keys": "list"}
     form = _filters(request)
