@@ -14,6 +14,7 @@ from tasks_app.access.policy import Verb, can
 from tasks_app.errors import InvalidInput, NotPermitted, Refused
 from tasks_app.forms.generate import RetryForm
 from tasks_app.forms.refusals import show_refusal
+from tasks_app.ingest.generation_values import AFTERWARDS, REPORTED
 from tasks_app.models import Asset, Generation, Task
 from tasks_app.services import generations as service
 from tasks_app.services.generation_sources import capabilities_of, offer_of
@@ -35,9 +36,11 @@ _FACTS = {
     "size": "Dimensions",
     "resolution": "Resolution",
     "duration": "Duration",
+    "seconds": "Duration",
     "fps": "Frames per second",
     "service": "Service",
 }
+_IN_SECONDS = frozenset({"duration", "seconds"})
 _MAX_FACTS = 20
 
 
@@ -178,9 +181,19 @@ def _uploads(made: Generation, offer: Offer | None) -> list[dict[str, Any]]:
 
 
 def _facts(made: Generation) -> list[tuple[str, Any]]:
-    """What the provider told about the result, known names first; only plain values, because the rest is for staff."""
+    """What the provider told about the result, known names first; only plain values, because the rest is for staff.
+
+    Not the portal's own notes, nor a service that is called as the source.
+    """
     told = made.metadata if isinstance(made.metadata, dict) else {}
-    return [(_word(name), told[name]) for name in _ordered(told) if _is_plain(told[name])][:_MAX_FACTS]
+    own = {REPORTED, AFTERWARDS} | ({"service"} if told.get("service") == made.task.source.name else set())
+    shown = {_word(name): _measured(name, told[name]) for name in _ordered(told) if name not in own}
+    return [(word, value) for word, value in shown.items() if _is_plain(value)][:_MAX_FACTS]
+
+
+def _measured(name: str, value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:g} s" if name in _IN_SECONDS and is_number else value
 
 
 def _ordered(names: Iterable[str]) -> list[str]:

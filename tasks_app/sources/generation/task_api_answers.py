@@ -32,6 +32,12 @@ MAX_ASSETS = 60
 MAX_DETAIL = 60_000
 NO_REASON = "The server gave no reason."
 
+_SAYS_NOTHING = re.compile(
+    r"(?:[\w-]+ ){0,4}task (?:submitted\b|"
+    r"(?:queued|is waiting to start|(?:processing )?started|completed successfully|was cancell?ed)\W*$)",
+    re.IGNORECASE,
+)
+"""The documentation's own messages: the state in other words, and that one should poll."""
 _UNSAFE = re.compile(r"[^\w .()+-]+")
 _SUFFIX = {
     "image/png": ".png",
@@ -86,7 +92,7 @@ class Reader:
             word=word,
             progress=self._progress(data, kind, is_row),
             queue_position=whole_of(self._value(data, "queue_position", is_row)),
-            message=strip_traceback(text_of(self._value(data, "message", is_row))),
+            message=self._told(data, is_row),
             created_at=self._time(data, "created_at", is_row),
             started_at=self._time(data, "started_at", is_row),
             finished_at=finished_at or (updated_at if state in FINAL_STATES else None),
@@ -113,6 +119,11 @@ class Reader:
 
     def _message(self, data: Any) -> str:
         return text_of(self._value(data, "message", False))
+
+    def _told(self, data: Any, is_row: bool) -> str:
+        """What the message says beside the state; "" for one that only repeats it, or tells clients to poll."""
+        words = strip_traceback(text_of(self._value(data, "message", is_row)))
+        return "" if _SAYS_NOTHING.match(words) else words
 
     def _progress(self, data: Any, kind: OfferKind | None, is_row: bool) -> float | None:
         number = number_of(self._value(data, "progress", is_row))
@@ -201,15 +212,21 @@ def _decoded(text: Any) -> tuple[str, bytes] | None:
 
 
 def _facts(result: Any, depth: int = 3) -> dict[str, Any]:
-    """What a result says besides its files: numbers and short words, from its inner objects too."""
+    """What a result says besides its files: numbers and short words, from its inner objects too.
+
+    Around an inner result `duration` is how long the server took, which the task's own times tell.
+    """
     facts: dict[str, Any] = {}
     if not isinstance(result, dict) or not depth:
         return facts
+    left_out = {"id", "status", "b64_json"} | (
+        {"duration"} if isinstance(result.get("result"), dict) else set()
+    )
     for name in ("result", "metadata"):
         facts |= _facts(result.get(name), depth - 1)
     for name, value in list(result.items())[:40]:
         is_short = isinstance(value, int | float) or (isinstance(value, str) and 0 < len(value) <= 200)
-        if is_short and not name.endswith(("url", "path")) and name not in ("id", "status", "b64_json"):
+        if is_short and not name.endswith(("url", "path")) and name not in left_out:
             facts[str(name)[:60]] = small_json(value)
     return facts
 

@@ -56,6 +56,20 @@ def page_of(client: Client, made: Generation) -> str:
     return client.get(f"/tasks/{made.pk}/").text
 
 
+def test_details_show_what_helps_and_no_notes_of_the_portal(
+    as_ann: Client, ann: User, source: Source
+) -> None:
+    told = {"reported_percent": 100.0, "told_after_the_end": "failed", "seconds": 4.0, "service": "studio"}
+    page = page_of(as_ann, make(ann, source, state=State.COMPLETED, metadata=told | {"codec": "h264"}))
+    assert "<dt>Duration</dt><dd>4 s</dd>" in page and "<dt>Codec</dt><dd>h264</dd>" in page
+    assert "Reported percent" not in page and "Told after" not in page and "<dt>Service</dt>" not in page
+
+
+def test_a_service_behind_the_source_is_named(as_ann: Client, ann: User, source: Source) -> None:
+    page = page_of(as_ann, make(ann, source, state=State.COMPLETED, metadata={"service": "veo3"}))
+    assert "<dt>Service</dt><dd>veo3</dd>" in page
+
+
 STANDING = [
     ({"state": State.PROCESSING, "task": {"percent": 45.4}}, "45 % reported by provider"),
     ({"state": State.PROCESSING, "task": {"step": "Rendering"}}, "Rendering"),

@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,3 +109,31 @@ def test_many_results_are_bounded():
     urls = [f"https://cdn.example/{number}.png" for number in range(500)]
     seen = READER.observe({"status": "completed", "result": {"images": urls}}, "vid_1")
     assert len(seen.assets) == MAX_ASSETS
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("Video generation task submitted. Poll /api/v1/tasks/vid_1 for status.", ""),
+        ("Quick mode workflow task submitted (2 scenes). Poll /api/v1/tasks/vid_1 for status.", ""),
+        ("Task processing started", ""),
+        ("Task is waiting to start", ""),
+        ("Task completed successfully", ""),
+        ("Task processing started: scene 2 of 5", "Task processing started: scene 2 of 5"),
+        ("Upscaling frame 12", "Upscaling frame 12"),
+        ("Task failed: no memory", "Task failed: no memory"),
+        (None, ""),
+    ],
+)
+def test_a_message_that_only_repeats_the_state_is_no_step(message: Any, told: str) -> None:
+    for is_row in (False, True):
+        body = {"task_id": "vid_1", "status": "processing", "message": message}
+        assert READER.observe(body, "vid_1", is_row=is_row).message == told
+
+
+def test_how_long_the_server_took_is_no_fact_of_the_result() -> None:
+    body = {"task_id": "vid_1", "status": "completed"}
+    result = {"service": "veo3", "duration": 60.5, "result": {"video_url": "/a.mp4", "seconds": 8}}
+    assert READER.observe({**body, "result": result}, "vid_1").metadata == {"service": "veo3", "seconds": 8}
+    flat = {"video_url": "/a.mp4", "duration": 8}
+    assert READER.observe({**body, "result": flat}, "vid_1").metadata == {"duration": 8}
