@@ -13,6 +13,9 @@ PARTS = {
     "idle": "bench.idle",
     "batch": "bench.batch",
     "generation": "bench.generation",
+    "history": "bench.history",
+    "export": "bench.export",
+    "harvest": "bench.harvest",
 }
 
 

@@ -5,20 +5,14 @@ database of its own on the PostgreSQL server of PORTAL_DATABASE_URL.
 """
 
 import argparse
-import contextlib
-import os
 import re
-import shutil
-import tempfile
 import time
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.portals import clean_environ
+from bench.databases import throw_away_database
 from bench.tables import percentile, print_goals, print_table
 
 if TYPE_CHECKING:
@@ -53,7 +47,7 @@ def main(arguments: Sequence[str]) -> bool:
         "--plans", action="store_true", help="show the plan of every query, not of slow ones only"
     )
     options = parser.parse_args(arguments)
-    with _database() as engine:
+    with throw_away_database() as engine:
         pages = _run(options.tasks, options.runs)
         _report(pages, engine, options.tasks)
         _print_plans(pages, show_all=options.plans)
@@ -65,41 +59,6 @@ def main(arguments: Sequence[str]) -> bool:
             "ms",
         )
         return print_goals([limit])
-
-
-@contextlib.contextmanager
-def _database() -> Iterator[str]:
-    """Django set up on an empty database that is thrown away; which one it is."""
-    data_dir = Path(tempfile.mkdtemp(prefix="portal-bench-"))
-    server = os.environ.get("PORTAL_DATABASE_URL", "")
-    name = f"bench_{uuid.uuid4().hex}"
-    environ = clean_environ(data_dir)
-    try:
-        if server:
-            _on_server(server, f"CREATE DATABASE {name}")
-            environ["PORTAL_DATABASE_URL"] = re.sub(r"/[^/]*$", f"/{name}", server)
-        os.environ.clear()
-        os.environ.update(environ, DJANGO_SETTINGS_MODULE="portal.settings")
-        import django
-        from django.core.management import call_command
-        from django.db import connection
-
-        django.setup()
-        call_command("migrate", verbosity=0, skip_checks=True)
-        call_command("collectstatic", interactive=False, verbosity=0, skip_checks=True)
-        yield connection.display_name
-        connection.close()
-    finally:
-        if server:
-            _on_server(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        shutil.rmtree(data_dir, ignore_errors=True)
-
-
-def _on_server(url: str, statement: str) -> None:
-    import psycopg
-
-    with psycopg.connect(url, autocommit=True) as server:
-        server.execute(statement.encode())
 
 
 def _run(tasks: int, runs: int) -> list[Page]:

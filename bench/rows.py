@@ -2,6 +2,7 @@
 
 import random
 from datetime import datetime, timedelta
+from typing import Any
 
 from tasks_app.connections import seal
 from tasks_app.ingest.tasks import search_text
@@ -13,7 +14,7 @@ DAYS = 90
 RUNNING = 40
 NODES = [f"pve{number}" for number in range(1, 9)]
 PEOPLE = ["root@pam", "alice@pve", "bob@pve", "carol@ldap", "automation@pve", "backup@pve"]
-_TYPES = {
+TYPES = {
     "vzdump": 30,
     "qmstart": 14,
     "qmstop": 8,
@@ -27,8 +28,8 @@ _TYPES = {
     "qmdestroy": 3,
     "download": 1,
 }
-_ENDS = {State.COMPLETED: 90, State.FAILED: 7, State.CANCELLED: 2, State.LOST: 1}
-_ERRORS = [
+ENDS = {State.COMPLETED: 90, State.FAILED: 7, State.CANCELLED: 2, State.LOST: 1}
+ERRORS = [
     "command '/usr/bin/qemu-img convert' failed: exit code 1",
     "VM 9000 is locked (backup)",
     "unable to create VM 100: no space left on device",
@@ -38,26 +39,29 @@ _ERRORS = [
 
 
 def make_sources(count: int, at: datetime) -> list[Source]:
-    sources = [
-        Source.objects.create(
-            name=f"prod-{number}",
-            urls=["https://127.0.0.1:1"],
-            fingerprints=[":".join(["AA"] * 32)],
-            token_id="portal@pve!web",
-            token_secret_sealed=seal("not used"),
-            version="9.2.11",
-            last_pass_at=at,
-            first_synced_at=at - timedelta(days=DAYS),
-            permissions={"/": {"Sys.Audit": 1, "VM.Audit": 1}},
-            permissions_at=at,
-            paused_at=at if number == 3 else None,
-        )
+    return [
+        make_source(f"prod-{number}", at, paused_at=at if number == 3 else None)
         for number in range(1, count + 1)
     ]
-    Node.objects.bulk_create(
-        Node(source=source, name=name, status="online", seen_at=at) for source in sources for name in NODES
+
+
+def make_source(name: str, at: datetime, **fields: Any) -> Source:
+    """A cluster of eight nodes that has answered a moment ago; nothing listens at its address."""
+    source = Source.objects.create(
+        name=name,
+        urls=["https://127.0.0.1:1"],
+        fingerprints=[":".join(["AA"] * 32)],
+        token_id="portal@pve!web",
+        token_secret_sealed=seal("not used"),
+        version="9.2.11",
+        last_pass_at=at,
+        first_synced_at=at - timedelta(days=DAYS),
+        permissions={"/": {"Sys.Audit": 1, "VM.Audit": 1}},
+        permissions_at=at,
+        **fields,
     )
-    return sources
+    Node.objects.bulk_create(Node(source=source, name=node, status="online", seen_at=at) for node in NODES)
+    return source
 
 
 def make_tasks(sources: list[Source], count: int, at: datetime, *, seed: int = 1) -> None:
@@ -72,7 +76,7 @@ def make_tasks(sources: list[Source], count: int, at: datetime, *, seed: int = 1
 
 
 def _task(rng: random.Random, sources: list[Source], number: int, started_at: datetime, count: int) -> Task:
-    type = rng.choices(list(_TYPES), list(_TYPES.values()))[0]
+    type = rng.choices(list(TYPES), list(TYPES.values()))[0]
     vmid = rng.randrange(100, 700)
     node, user = rng.choice(NODES), rng.choice(PEOPLE)
     seconds = int(started_at.timestamp())
@@ -81,7 +85,7 @@ def _task(rng: random.Random, sources: list[Source], number: int, started_at: da
     )
     state = State.PROCESSING
     if number < count - RUNNING:
-        state = rng.choices(list(_ENDS), list(_ENDS.values()))[0]
+        state = rng.choices(list(ENDS), list(ENDS.values()))[0]
     task = Task(
         source=rng.choice(sources),
         remote_id=upid,
@@ -107,7 +111,7 @@ def _task(rng: random.Random, sources: list[Source], number: int, started_at: da
         if state == State.COMPLETED and rng.random() < 0.05:
             task.warnings, task.exit_text = rng.randrange(1, 4), "WARNINGS: 1"
         elif state != State.COMPLETED:
-            task.exit_text = task.error_line = rng.choice(_ERRORS)
+            task.exit_text = task.error_line = rng.choice(ERRORS)
         if state in (State.FAILED, State.LOST) and rng.random() < 0.8:
             task.acknowledged_at = task.ended_at
     task.search_text = search_text(task)

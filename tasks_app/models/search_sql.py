@@ -187,6 +187,8 @@ _PG_TRIGGERS = (
     f"""CREATE TRIGGER tally_update AFTER UPDATE ON {TASK} FOR EACH ROW
     WHEN (({_counted("OLD")}) IS DISTINCT FROM ({_counted("NEW")})) EXECUTE FUNCTION task_tally_move()""",
     *team_sql.PG_TRIGGERS,
+    # Failures are nearly all acknowledged, which the planner would not guess: it would walk through all tasks.
+    f"CREATE STATISTICS IF NOT EXISTS task_attention (mcv) ON state, acknowledged_at FROM {TASK}",
 )
 _PG_FILL = (
     f"INSERT INTO {TALLY} ({_GROUP}, count) {_pg_counted(TASK)}",

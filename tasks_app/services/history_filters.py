@@ -4,11 +4,13 @@ import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.lookups import Exact
 
 from tasks_app.models import Generation, Submission
 from tasks_app.models.search import digits_term, is_searchable, parse_terms
-from tasks_app.models.task import TaskQuerySet
+from tasks_app.models.task import TaskQuerySet, Unindexed
+from tasks_app.states import ATTENTION, WARNINGS
 
 UNKNOWN = "unknown"
 """The person of tasks of which nobody knows who did them."""
@@ -65,7 +67,7 @@ class HistoryFilters:
     def counts_by_tally(self) -> bool:
         """Only what the tallies know is asked for, so that counting need not read tasks."""
         others = (self.text.strip(), self.user, self.person, self.vmid, self.team, self.request)
-        return not any(others) and self.outcome != "attention"
+        return not any(others) and self.outcome != ATTENTION
 
     @property
     def _is_whole_user(self) -> bool:
@@ -80,8 +82,8 @@ class HistoryFilters:
         """The tasks that pass every filter but the text, which `services.search` looks for."""
         if self.is_too_short:
             return tasks.none()
-        plain = {"source": self.source, "node": self.node, "type": self.type}
-        tasks = tasks.filter(**{name: value for name, value in plain.items() if value})
+        for field, value in (("source_id", self.source), ("node", self.node), ("type", self.type)):
+            tasks = self._equal(tasks, field, value) if value else tasks
         tasks = tasks.with_outcome(self.outcome)
         if self.since is not None:
             tasks = tasks.filter(started_at__gte=self.since)
@@ -90,6 +92,19 @@ class HistoryFilters:
         if self.team is not None:
             tasks = tasks.of_teams([self.team])
         return self._of_guest(self._by_someone(tasks))
+
+    def parts(self, tasks: TaskQuerySet) -> list[TaskQuerySet]:
+        """What `apply` gives, in parts that have nothing in common and are each read in the order of an index."""
+        if self.vmid is None:
+            return [self.apply(tasks)]
+        tasks = self.without("vmid").apply(tasks)
+        return [tasks.filter(vmid=self.vmid), tasks.filter(new_vmid=self.vmid).exclude(vmid=self.vmid)]
+
+    def _equal(self, tasks: TaskQuerySet, field: str, value: object) -> TaskQuerySet:
+        if self.outcome not in (ATTENTION, WARNINGS):
+            return tasks.filter(**{field: value})
+        # Few tasks have that, and an index has them all.
+        return tasks.filter(Exact(Unindexed(F(field)), value))
 
     def _of_guest(self, tasks: TaskQuerySet) -> TaskQuerySet:
         if self.upid:
@@ -105,14 +120,15 @@ class HistoryFilters:
     def _by_someone(self, tasks: TaskQuerySet) -> TaskQuerySet:
         if self._is_whole_user:
             user, _, token = self.user.partition("!")
-            tasks = tasks.filter(remote_user=user)
+            tasks = self._equal(tasks, "remote_user", user)
             tasks = tasks.filter(remote_token=token) if token else tasks
         elif self.user:
             tasks = tasks.filter(Q(remote_user__icontains=self.user) | Q(person__icontains=self.user))
         if self.person:
-            tasks = tasks.filter(person="" if self.person == UNKNOWN else self.person)
+            tasks = self._equal(tasks, "person", "" if self.person == UNKNOWN else self.person)
         if self.request:
-            submitted = Submission.objects.filter(request_id=self.request).values("pk")
-            generated = Generation.objects.filter(request_id=self.request).values("pk")
+            # Looked up here: of two subqueries PostgreSQL makes a walk through all tasks.
+            submitted = list(Submission.objects.filter(request_id=self.request).values_list("pk", flat=True))
+            generated = list(Generation.objects.filter(request_id=self.request).values_list("pk", flat=True))
             tasks = tasks.filter(Q(submission__in=submitted) | Q(pk__in=generated))
         return tasks

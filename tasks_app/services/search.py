@@ -10,16 +10,19 @@ from django.db.models import Q
 
 from tasks_app.ingest.texts import WORDS, words_of
 from tasks_app.models import Task, TaskText
-from tasks_app.models.search import LAST_KEY, find_matches, is_searchable
+from tasks_app.models.search import LAST_KEY, find_matches, is_searchable, look_back
 from tasks_app.models.task import TaskQuerySet
+from tasks_app.services.history_filters import HistoryFilters
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-BATCHES = (200, 800, 2000)
+BATCHES = (60, 300, 1000)
 """Matches of the text that are looked up for one page, one batch after the other until the page is full."""
-SELECTED = 2000
+SELECTED = 1000
 """When most matches do not pass the filters: so many tasks that do are looked at for the text instead."""
+READ_FOR_COUNTS = 10_000
+"""Texts that are read at most to count matches, where the database has to read texts: about 15 ms."""
 NOT_INDEXED = 200
 """Tasks whose text is not indexed yet that each page looks at, newest first."""
 
@@ -102,16 +105,32 @@ def search_page(
     )
 
 
+def history_page(tasks: TaskQuerySet, filters: HistoryFilters, *, below: int | None, size: int) -> SearchPage:
+    """The page of `tasks`, which are what the person may see, that pass `filters`."""
+    if filters.terms:
+        times = {"since": filters.since, "until": filters.until}
+        return search_page(filters.apply(tasks), filters.terms, below=below, size=size, **times)
+    pages = [_newest(part, below, size) for part in filters.parts(tasks)]
+    if len(pages) == 1:
+        return pages[0]
+    both = sorted((task for page in pages for task in page.tasks), key=place_of, reverse=True)
+    more = len(both) > size or any(page.next_below is not None for page in pages)
+    return SearchPage(both[:size], place_of(both[size - 1]) if more else None)
+
+
 def newest_matches(
     terms: tuple[str, ...], *, most: int, since: datetime | None = None, until: datetime | None = None
 ) -> tuple[list[int], datetime | None]:
-    """The newest tasks with all `terms` in their text, whoever may see them; None, or how far back was looked."""
+    """The newest tasks with all `terms` in their text, whoever may see them; None, or how far back was looked.
+
+    In bounded work: there can be fewer than `most` although there are more.
+    """
     if not is_searchable(terms):
         return [], None
     first, last = _between(since, until)
-    matches = find_matches(terms, below=last, limit=most, lowest=first)
-    searched_to = TaskText.time_of(matches[-1].key) if len(matches) == most else None
-    return [match.task_id for match in matches], searched_to
+    found = look_back(terms, below=last, limit=most, lowest=first, rows=READ_FOR_COUNTS)
+    searched_to = TaskText.time_of(found.looked_to) if found.looked_to is not None else None
+    return [match.task_id for match in found.matches], searched_to
 
 
 def having_words(tasks: TaskQuerySet, terms: tuple[str, ...]) -> list[Task]:
@@ -199,9 +218,10 @@ def _newest(tasks: TaskQuerySet, below: int | None, size: int) -> SearchPage:
         tasks = tasks.filter(Q(started_at__lte=at) & (Q(started_at__lt=at) | same))
     rows = list(tasks.order_by("-started_at", "-pk")[: size + 1])
     more = len(rows) > size
-    return SearchPage(rows[:size], _place_of(rows[size - 1]) if more else None)
+    return SearchPage(rows[:size], place_of(rows[size - 1]) if more else None)
 
 
-def _place_of(task: Task) -> int:
+def place_of(task: Task) -> int:
+    """`next_below` of a page without a text whose last task this is."""
     micros = (task.started_at - _EPOCH) // timedelta(microseconds=1)
     return (max(0, micros) << _PK_BITS) | task.pk

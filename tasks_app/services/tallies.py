@@ -1,4 +1,4 @@
-"""Counting by the tallies: any stretch of time is put together from years, months and days, so that few rows are read.
+"""Counting by the tallies: any stretch of time is put together from years, months, weeks and days, so that few rows are read.
 
 A stretch that does not begin or end with a day (UTC) has its first and last hours counted among the tasks themselves.
 """
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from django.db.models import Case, CharField, Count, F, Q, QuerySet, Sum, Value, When
+from django.db.models import Case, CharField, F, Q, QuerySet, Sum, Value, When
 
 from tasks_app.models import TaskRollup, TaskTally
-from tasks_app.models.task import TaskQuerySet
 from tasks_app.states import WARNINGS, State
 
 Grain = TaskRollup.Grain
@@ -115,9 +114,9 @@ def split(days: Stretch, grains: str) -> Iterator[tuple[str, Stretch]]:
 def count_by_kind(
     since: datetime | None, until: datetime | None, sources: Collection[int] | None
 ) -> Counter[tuple[int, str, str, str]]:
-    """(source, node, type, outcome) → how many, in at most three queries. The edges are not in it; see `edges`."""
+    """(source, node, type, outcome) → how many, in at most four queries. The edges are not in it; see `edges`."""
     wanted: dict[str, list[Stretch]] = {}
-    for grain, stretch in split(whole_days(since, until), "ymd"):
+    for grain, stretch in split(whole_days(since, until), "ymwd"):
         wanted.setdefault(grain, []).append(stretch)
     found: Counter[tuple[int, str, str, str]] = Counter()
     for grain, stretches in wanted.items():
@@ -153,9 +152,3 @@ def count_by_period(
     for day, outcome, count in rows.values_list("day", "outcome").annotate(n=Sum("count")):
         found[day, outcome] += count
     return found
-
-
-def count_tasks_by_kind(tasks: TaskQuerySet) -> Counter[tuple[int, str, str, str]]:
-    """The same as `count_by_kind`, of tasks themselves."""
-    rows = tasks.order_by().annotate(outcome=OUTCOME).values_list("source", "node", "type", "outcome")
-    return Counter({tuple(kind): count for *kind, count in rows.annotate(n=Count("pk"))})

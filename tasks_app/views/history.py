@@ -20,7 +20,7 @@ from tasks_app.models import HistoryGap, Task
 from tasks_app.services.acknowledgements import acknowledge_tasks
 from tasks_app.services.facets import FacetValue, Overview, overview
 from tasks_app.services.gaps import gaps_for
-from tasks_app.services.search import SearchPage, find_task, parse_below, search_page, time_of_place
+from tasks_app.services.search import SearchPage, find_task, history_page, parse_below, time_of_place
 from tasks_app.services.sight import blind_sources
 from tasks_app.states import ATTENTION
 from tasks_app.templatetags.generation_parts import note_places
@@ -81,14 +81,8 @@ def _list(request: UserRequest, form: HistoryFilterForm) -> dict[str, Any]:
     """The rows of one page, and what an empty list says about itself."""
     filters = form.filters
     below = parse_below(request.GET.get("below", ""))
-    page = search_page(
-        rows_of(filters.apply(Task.objects.visible_to(request.user))),
-        filters.terms,
-        below=below,
-        size=PAGE_ROWS,
-        since=filters.since,
-        until=filters.until,
-    )
+    visible = rows_of(Task.objects.visible_to(request.user))
+    page = history_page(visible, filters, below=below, size=PAGE_ROWS)
     note_places(page.tasks)
     gaps = _gaps(request, form, page, time_of_place(below, filters.terms))
     empty = ""

@@ -10,7 +10,7 @@ from django.db.models import Q
 from tasks_app.models import Task
 from tasks_app.models.task import TaskQuerySet
 from tasks_app.services.history_filters import HistoryFilters
-from tasks_app.services.search import parse_below, search_page
+from tasks_app.services.search import history_page, parse_below
 from tasks_app.templatetags.portal import COUNT_LIMIT
 
 PAGE_ROWS = 50
@@ -123,10 +123,10 @@ class TaskPage:
 
 def read_filtered(tasks: TaskQuerySet, filters: HistoryFilters, before: str) -> TaskPage:
     """The page of `tasks` that `before` of the address begins. Of a text newest first, whatever still runs."""
-    tasks = rows_of(filters.apply(tasks))
+    tasks = rows_of(tasks)
     if not filters.terms:
-        return read_page(tasks, Cursor.parse(before))
-    found = search_page(tasks, filters.terms, below=parse_below(before), size=PAGE_ROWS, since=filters.since)
+        return read_page(filters.apply(tasks), Cursor.parse(before))
+    found = history_page(tasks, filters, below=parse_below(before), size=PAGE_ROWS)
     return TaskPage(found.tasks, found.next_below, found.searched_to)
 
 

@@ -82,3 +82,44 @@ def test_what_a_person_sees_is_found_out_with_two_short_questions(
 
 def _source(role_on: str) -> Source | None:
     return make_source() if role_on == "one" else None
+
+
+NEWEST = ("-started_at", "-pk")
+
+
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        (HistoryFilters(node="pve1"), "task_node_newest"),
+        (HistoryFilters(type="vzdump"), "task_type_newest"),
+        (HistoryFilters(outcome="failed"), "task_state_newest"),
+        (HistoryFilters(outcome="warnings"), "task_warned_newest"),
+        (HistoryFilters(outcome="warnings", type="vzdump", node="pve1"), "task_warned_newest"),
+        (HistoryFilters(outcome="attention"), "task_attention_newest"),
+        (HistoryFilters(outcome="attention", type="vzdump", source=1, person="Ann"), "task_attention_newest"),
+        (HistoryFilters(type="vzdump", outcome="failed"), "task_type_state"),
+        (HistoryFilters(user="ann@pve"), "task_user_newest"),
+        (HistoryFilters(person="Ann"), "task_person_newest"),
+        (HistoryFilters(person="unknown"), "task_person_newest"),
+        (HistoryFilters(vmid=303), "task_vmid_newest"),
+        (HistoryFilters(team=1), "task_team_newest"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("sources", [None, 2], ids=["all", "some"])
+def test_each_filter_of_the_history_is_read_in_the_order_of_an_index(filters, index, sources):
+    user = make_user(Role.OPERATOR) if sources is None else make_user()
+    for _ in range(sources or 0):
+        Grant.objects.create(user=user, source=make_source(), role=Role.OPERATOR)
+    for part in filters.parts(Task.objects.visible_to(user)):
+        plan = part.order_by(*NEWEST)[:51].explain()
+        assert index.replace("vmid", "new_vmid" if "new_vmid" in plan else "vmid") in plan
+        assert "TEMP B-TREE" not in plan
+
+
+def test_who_has_a_role_on_one_source_finds_its_waiting_failures_by_an_index():
+    user = make_user(Role.OPERATOR, source=make_source())
+    page = Task.objects.visible_to(user).unacknowledged_failures().order_by(*NEWEST)[:51]
+    plan = page.explain()
+    assert "task_attention_of_source" in plan
+    assert "TEMP B-TREE" not in plan

@@ -74,22 +74,63 @@ def test_what_is_contained_is_found_and_nothing_else(query):
     assert [match.task_id for match in find_matches(terms, below=None, limit=50)] == wanted
 
 
-@pytest.mark.django_db
-@pytest.mark.parametrize("rare", [1, 5000], ids=["common", "rare"])
-def test_pages_by_key_have_no_gap_and_nothing_twice(monkeypatch, rare):
-    monkeypatch.setattr(search, "RARE", rare)
+WAYS = pytest.mark.parametrize(
+    ("window", "rare"), [(2000, 5000), (4, 5000), (4, 1)], ids=["window", "index", "reading on"]
+)
+
+
+def make_many(count=60):
     chance, source = random.Random(7), make_source()
-    for _ in range(60):
+    for _ in range(count):
         words = "backup of web" if chance.random() < 0.5 else "start of db"
         make_task(source, search_text=words, started_at=START + timedelta(seconds=chance.randrange(20)))
     index_all()
+    wanted = Task.objects.filter(search_text__contains="backup").order_by("-started_at", "-pk")
+    return list(wanted.values_list("pk", flat=True))
+
+
+@pytest.mark.django_db
+@WAYS
+def test_pages_by_key_have_no_gap_and_nothing_twice(monkeypatch, window, rare):
+    monkeypatch.setattr(search, "_WINDOW", window)
+    monkeypatch.setattr(search, "RARE", rare)
+    wanted = make_many()
     seen: list[int] = []
     below = None
     while page := find_matches(("backup",), below=below, limit=7):
         seen += [match.task_id for match in page]
         below = page[-1].key
-    wanted = Task.objects.filter(search_text__contains="backup").order_by("-started_at", "-pk")
-    assert seen == list(wanted.values_list("pk", flat=True))
+    assert seen == wanted
+
+
+@pytest.mark.django_db
+@WAYS
+@pytest.mark.parametrize("rows", [3, 10, 1000])
+def test_looking_back_in_bounded_work_says_how_far_it_looked(monkeypatch, window, rare, rows):
+    monkeypatch.setattr(search, "_WINDOW", window)
+    monkeypatch.setattr(search, "RARE", rare)
+    wanted = make_many()
+    seen: list[int] = []
+    below = None
+    for _ in range(100):
+        found = search.look_back(("backup",), below=below, limit=7, rows=rows)
+        assert all(match.key >= (found.looked_to or 0) for match in found.matches)
+        seen += [match.task_id for match in found.matches]
+        below = found.looked_to
+        if below is None:
+            break
+    assert seen == wanted
+
+
+@pytest.mark.django_db
+@WAYS
+def test_nothing_outside_the_keys_that_are_asked_for_is_found(monkeypatch, window, rare):
+    monkeypatch.setattr(search, "_WINDOW", window)
+    monkeypatch.setattr(search, "RARE", rare)
+    make_many()
+    keys = [match.key for match in find_matches(("backup",), below=None, limit=100)]
+    found = find_matches(("backup",), below=keys[3], limit=100, lowest=keys[9])
+    assert [match.key for match in found] == keys[4:10]
 
 
 @pytest.mark.django_db

@@ -1,14 +1,16 @@
 """Pages of a search: visibility and filters, far back in bounded work, tasks that are not indexed yet."""
 
+import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db.models import Q
 
 from tasks_app.ingest.texts import index_batch
 from tasks_app.models import Role, Task
 from tasks_app.services import search
 from tasks_app.services.history_filters import HistoryFilters
-from tasks_app.services.search import find_task, newest_matches, parse_below, search_page
+from tasks_app.services.search import find_task, history_page, newest_matches, parse_below
 from tests.factories import make_source, make_task, make_user
 
 pytestmark = pytest.mark.django_db
@@ -26,9 +28,7 @@ def index_all():
 
 
 def found(filters, *, below=None, size=50, tasks=None):
-    tasks = filters.apply(Task.objects.all() if tasks is None else tasks)
-    times = {"since": filters.since, "until": filters.until}
-    return search_page(tasks, filters.terms, below=below, size=size, **times)
+    return history_page(Task.objects.all() if tasks is None else tasks, filters, below=below, size=size)
 
 
 def walk(filters, size):
@@ -54,6 +54,19 @@ def test_pages_have_no_gap_and_nothing_twice(text, is_indexed):
     wanted = list(Task.objects.order_by("-started_at", "-pk"))
     assert [task for page in pages for task in page.tasks] == wanted
     assert [len(page.tasks) for page in pages] == [5, 5, 5, 5, 3]
+
+
+def test_pages_of_a_guest_have_what_it_did_and_how_it_came_to_be_in_one_order():
+    source, chance = make_source(), random.Random(2)
+    for _ in range(23):
+        ours = chance.choice(
+            [{"object_id": "303"}, {"new_vmid": 303}, {"object_id": "303", "new_vmid": 303}, {}]
+        )
+        make(source, chance.randrange(9), "x", **ours)
+    pages = walk(HistoryFilters(vmid=303), size=4)
+    wanted = Task.objects.filter(Q(vmid=303) | Q(new_vmid=303)).order_by("-started_at", "-pk")
+    assert [task for page in pages for task in page.tasks] == list(wanted)
+    assert all(len(page.tasks) == 4 for page in pages[:-1])
 
 
 def test_only_what_a_person_sees_is_found():
