@@ -126,9 +126,9 @@ def verify_audit() -> None:
     audit_trail.verify_trail()
 
 
-def purge_audit(days: int, actor_pk: int, reason: str) -> None:
-    """Remove old audit entries when there are many of them (when an admin asks)."""
-    audit_trail.purge_by_job(days, actor_pk, reason)
+def purge_audit(days: int, actor_pk: int, reason: str, *click: str) -> None:
+    """Remove old audit entries when there are many of them (when an admin asks; `click` says from where)."""
+    audit_trail.purge_by_job(days, actor_pk, reason, *click)
 
 
 def name_persons() -> None:

@@ -12,6 +12,7 @@ from tasks_app.access.policy import Verb, require
 from tasks_app.audit.actions import Action
 from tasks_app.audit.anchors import note, read_anchors
 from tasks_app.audit.chain import Verdict, verify
+from tasks_app.audit.context import Origin, current_origin, set_origin
 from tasks_app.audit.recorder import record
 from tasks_app.errors import InvalidInput
 from tasks_app.models import AuditEntry, AuditHead, AuditMark
@@ -101,13 +102,20 @@ def request_purge(days: int, *, actor: User, reason: str = "") -> int | None:
     if days < SHORTEST_DAYS or count_purgeable(days) <= AT_ONCE:
         return purge_trail(days, actor=actor, reason=reason)
     require(actor, Verb.MANAGE_PEOPLE)
-    enqueue(Job.PURGE_AUDIT, days, actor.pk, reason)
+    click = current_origin()
+    enqueue(Job.PURGE_AUDIT, days, actor.pk, reason, click.request_id, click.ip or "", click.user_agent)
     return None
 
 
-def purge_by_job(days: int, actor_pk: int, reason: str) -> None:
-    """What `request_purge` left to a job. Killed, the rest stays and can be asked for again."""
-    purge_trail(days, actor=User.objects.get(pk=actor_pk), reason=reason)
+def purge_by_job(
+    days: int, actor_pk: int, reason: str, request_id: str = "", ip: str = "", user_agent: str = ""
+) -> None:
+    """What `request_purge` left to a job, noted as coming from there. Killed, the rest can be asked for again."""
+    set_origin(Origin(request_id, ip or None, user_agent))
+    try:
+        purge_trail(days, actor=User.objects.get(pk=actor_pk), reason=reason)
+    finally:
+        set_origin(Origin())
 
 
 @transaction.atomic

@@ -6,10 +6,13 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from django_q.models import OrmQ
 
+from tasks_app import jobs
 from tasks_app.audit import recorder
 from tasks_app.audit.actions import Action
 from tasks_app.audit.anchors import write_anchor
+from tasks_app.audit.context import Origin, set_origin
 from tasks_app.audit.recorder import record
 from tasks_app.errors import InvalidInput, NotPermitted
 from tasks_app.models import AuditEntry, AuditHead, AuditMark, Role
@@ -113,3 +116,17 @@ def test_last_month_cannot_be_purged_and_not_by_everybody(write):
     with pytest.raises(NotPermitted):
         purge_trail(365, actor=make_user(Role.AUDITOR))
     assert AuditEntry.objects.filter(action=Action.LOGIN).exists()
+
+
+def test_a_purge_by_a_job_is_noted_as_coming_from_the_click(write, monkeypatch):
+    write(2, days_ago=400)
+    monkeypatch.setattr(audit_trail, "AT_ONCE", 0)
+    set_origin(Origin("c" * 32, "192.0.2.7", "A browser"))
+    try:
+        assert audit_trail.request_purge(365, actor=make_user(Role.ADMIN), reason="privacy") is None
+    finally:
+        set_origin(Origin())
+    jobs.purge_audit(*OrmQ.objects.get().task["args"])
+    entry = AuditEntry.objects.get(action=Action.AUDIT_PURGE)
+    assert (entry.request_id, entry.ip, entry.user_agent) == ("c" * 32, "192.0.2.7", "A browser")
+    assert verify_trail().is_intact
