@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Overview:
     """`verbs`: held on anything at all, by roles and teams. `waiting`: orders that this person may decide about.
 
-    `makes`: there is a source at which this person, by a role or a team, may make videos and images.
+    `makes`: there is a source at which this person, by a role or a team, may make videos and images. `sees_results`:
+    there is one on which the person holds any role.
     """
 
     verbs: frozenset[Verb] = frozenset()
@@ -30,6 +31,7 @@ class Overview:
     unread: int = 0
     waiting: int = 0
     makes: bool = False
+    sees_results: bool = False
 
 
 def overview_of(person: "AbstractBaseUser | AnonymousUser") -> Overview:
@@ -56,10 +58,11 @@ def overview_of(person: "AbstractBaseUser | AnonymousUser") -> Overview:
             is_member=Exists(Team.objects.of(person)),
             leads=Exists(Team.objects.led_by(person)),
             makes=Exists(workshops),
+            sees_results=Exists(Source.objects.visible_to(person).exclude(kind=Source.PROXMOX)),
             unread=_count(Notice.objects.filter(user=OuterRef("pk"), read_at__isnull=True), "user"),
             waiting=_count(orders, "decision"),
         )
-        .values("is_member", "leads", "unread", "waiting", "makes")
+        .values("is_member", "leads", "unread", "waiting", "makes", "sees_results")
         .get()
     )
     verbs |= AS_MEMBER if row["is_member"] else frozenset()
@@ -71,6 +74,7 @@ def overview_of(person: "AbstractBaseUser | AnonymousUser") -> Overview:
         unread=row["unread"],
         waiting=row["waiting"],
         makes=row["makes"],
+        sees_results=row["sees_results"],
     )
 
 

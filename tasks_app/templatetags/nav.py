@@ -44,12 +44,20 @@ def _makes(seen: Overview) -> bool:
     return seen.makes
 
 
+def _looks_on(seen: Overview) -> bool:
+    """Results of others can be seen; who makes some finds the gallery beside the forms."""
+    return seen.sees_results and not seen.makes
+
+
 Entry = tuple[str, str, str, Callable[[Overview], bool]]
+_PARTS = {"generate": ("/gallery/",)}
+"""Pages that belong to a section without lying below it."""
 _MAIN: tuple[Entry, ...] = (
     ("dashboard", "Dashboard", "layout-dashboard", _everybody),
     ("tasks", "Tasks", "list-checks", _everybody),
     ("history", "History", "history", _is_concerned),
     ("generate", "Generate", "clapperboard", _makes),
+    ("gallery", "Gallery", "images", _looks_on),
     ("catalogue", "Catalogue", "shopping-bag", _holds(Verb.ORDER, Verb.SEE_ITEM)),
     ("machines", "Machines", "monitor", _is_concerned),
     ("approvals", "Approvals", "stamp", _holds(Verb.APPROVE)),
@@ -57,7 +65,6 @@ _MAIN: tuple[Entry, ...] = (
 )
 # side by side while there is one of them, else in a menu: the bar stays below eight entries
 _MORE: tuple[Entry, ...] = (
-    ("gallery", "Gallery", "images", _makes),
     ("audit", "Audit", "shield-check", _holds(Verb.SEE_AUDIT)),
     ("sources", "Sources", "server", _has_role),
     ("items", "Catalogue items", "package", _holds(Verb.SEE_ITEM)),
@@ -94,7 +101,8 @@ def _sections(entries: tuple[Entry, ...], seen: Overview, path: str) -> list[Sec
     for name, words, icon, fits in entries:
         address = _address(name)
         if address and fits(seen):
-            is_current = path == address if address == "/" else path.startswith(address)
+            places = (address, *_PARTS.get(name, ()))
+            is_current = path == address if address == "/" else path.startswith(places)
             found.append(
                 Section(address, words, icon, is_current, seen.waiting if name == "approvals" else 0)
             )

@@ -341,3 +341,11 @@ def test_pages_are_accessible_and_fit(
         page.wait_for_timeout(150)
         assert not overflows(page), path
         assert serious_findings(page) == [], path
+
+
+@pytest.mark.parametrize("width", [768, 1023, 1024, 1280, 1441])
+def test_the_bar_with_all_its_sections_fits(open_page: Open, portal: Portal, width: int) -> None:
+    page = open_page(make_superuser(), "/tasks/", width=width)
+    wait_until_live(page)
+    assert page.locator(".nav > *").count() == 9
+    assert not overflows(page)

@@ -5,7 +5,7 @@ from django.test import Client
 
 from tasks_app.models import Notice, Role
 from tasks_app.services.notices import notify
-from tests.factories import make_source, make_superuser, make_team, make_user
+from tests.factories import make_generation_source, make_source, make_superuser, make_team, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -80,14 +80,40 @@ def sections(client: Client, person) -> list[str]:
 def test_the_bar_shows_what_one_may_open(client: Client) -> None:
     member, lead = make_user(), make_user()
     make_team(member, admins=(lead,))
-    assert sections(client, make_user()) == ["Dashboard", "Tasks"]
-    assert sections(client, member) == ["Dashboard", "Tasks", "Catalogue", "Machines", "Teams"]
-    assert sections(client, lead) == ["Dashboard", "Tasks", "Catalogue", "Machines", "Approvals", "Teams"]
+    begin = ["Dashboard", "Tasks"]
+    assert sections(client, make_user()) == begin
+    begin.append("History")
+    assert sections(client, member) == [*begin, "Catalogue", "Machines", "Teams"]
+    assert sections(client, lead) == [*begin, "Catalogue", "Machines", "Approvals", "Teams"]
     viewer = make_user(Role.VIEWER, source=make_source())
-    assert sections(client, viewer) == ["Dashboard", "Tasks", "Machines", "Guests", "Sources"]
+    assert sections(client, viewer) == [*begin, "Machines", "Guests", "Sources"]
     everything = [
-        "Dashboard", "Tasks", "Catalogue", "Machines", "Approvals", "Guests",
-        "Sources", "Catalogue items", "Teams", "People", "Time limits", "Result retention",
+        *begin, "Catalogue", "Machines", "Approvals", "Guests", "Audit", "Sources", "Catalogue items", "Teams",
+        "People", "Identities", "Time limits", "Result retention", "Task retention",
     ]  # fmt: skip
     assert sections(client, make_superuser()) == everything
     assert sections(client, make_user(Role.ADMIN)) == everything
+
+
+def test_who_makes_something_has_the_forms_in_the_bar_and_who_only_looks_the_gallery(client: Client) -> None:
+    source = make_generation_source()
+    maker, member = make_user(Role.OPERATOR, source=source), make_user()
+    make_team(member).generation_sources.add(source)
+    looker, stranger = make_user(Role.VIEWER, source=source), make_user(Role.VIEWER, source=make_source())
+    shown = {"Generate", "Gallery"}
+    assert [shown.intersection(sections(client, person)) for person in (maker, member, looker, stranger)] == [
+        {"Generate"},
+        {"Generate"},
+        {"Gallery"},
+        set(),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("role", "section"), [(Role.ADMIN, "Generate"), (Role.VIEWER, "Gallery")], ids=["makes", "looks"]
+)
+def test_the_gallery_belongs_to_the_section_that_leads_there(client: Client, role: str, section: str) -> None:
+    client.force_login(make_user(role, source=make_generation_source()))
+    context = client.get("/gallery/").context
+    assert [item.words for item in context["items"] if item.is_current] == [section]
+    assert not context["more_is_current"]
