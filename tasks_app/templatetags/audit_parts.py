@@ -87,6 +87,7 @@ _WORDS: dict[Action, str] = {
     Action.RESULT_CLEAN_UP: "cleaned up",
     Action.GENERATION_SUBMIT: "asked to make",
     Action.GENERATION_RETRY: "asked to make again",
+    Action.DEMO_HISTORY: "made up a past for",
     Action.DENIED: "was refused",
 }
 _LONGEST_LIST = 20
