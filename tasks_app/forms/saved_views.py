@@ -26,7 +26,12 @@ class SaveViewForm(ViewNameForm):
         Team.objects.none(), required=False, label="Who sees it", empty_label="Only me"
     )
     on = forms.ChoiceField(choices=[(TASKS, TASKS), (AUDIT, AUDIT)], required=False, widget=forms.HiddenInput)
-    query = forms.CharField(required=False, max_length=MOST_QUERY_CHARACTERS, widget=forms.HiddenInput)
+    query = forms.CharField(
+        required=False,
+        max_length=MOST_QUERY_CHARACTERS,
+        widget=forms.HiddenInput,
+        error_messages={"max_length": "This search is too long to be kept."},
+    )
 
     def __init__(self, data: Any = None, *, user: User, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
