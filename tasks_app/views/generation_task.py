@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
-from tasks_app.access.policy import Verb, can
+from tasks_app.access.policy import Verb, can, require
 from tasks_app.errors import InvalidInput, NotPermitted, Refused
 from tasks_app.forms.generate import RetryForm
 from tasks_app.forms.refusals import show_refusal
@@ -90,6 +90,8 @@ def retry(request: UserRequest, task_id: int) -> HttpResponse:
     """GET asks, POST makes a new task of the same input. Where the old one may have been made: only if one is sure."""
     row = _find(request, task_id)
     made = row.generation
+    if request.method == "GET":
+        _require_retry(request, row)
     is_unknown = made.problem_kind == Kind.OUTCOME_UNKNOWN
     form = RetryForm(sent(request), is_unknown=is_unknown)
     if request.method == "POST" and form.is_valid():
@@ -137,6 +139,14 @@ def _may_retry(request: UserRequest, row: Task) -> bool:
     if row.state not in (State.FAILED, State.CANCELLED, State.LOST) or not made.actor_name or not made.offer:
         return False
     return can(request.user, Verb.GENERATE, row.source, team=made.team)
+
+
+def _require_retry(request: UserRequest, row: Task) -> None:
+    """Who may not is told so before the dialog, and so is who comes too late. Raises NotPermitted, Refused."""
+    if _may_retry(request, row):
+        return
+    require(request.user, Verb.GENERATE, row.source)
+    raise Refused("Only a task of the portal that failed, was cancelled or got lost can be asked for again.")
 
 
 def _change_address(row: Task, offer: Offer | None) -> str:

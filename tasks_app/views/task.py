@@ -199,10 +199,18 @@ def _happened(row: Task) -> list[tuple[datetime, str]]:
         (row.cancel_delivered_at, "The source was told to stop it"),
         (row.missing_since, "The source did not know it"),
         (row.overdue_since, "Took longer than tasks of its kind may"),
-        (row.ended_at, f"Ended: {row.state_word}"),
+        (_end_of(row), f"Ended: {row.state_word}"),
         (row.acknowledged_at, f"Acknowledged by {seer}{note}"),
     ]
     return sorted(((at, words) for at, words in known if at is not None), key=lambda item: item[0])
+
+
+def _end_of(row: Task) -> datetime | None:
+    """As the source tells it, but not before the source took the order: a refusal comes within the same moment."""
+    if row.ended_at is None or not row.is_generation:
+        return row.ended_at
+    made = row.generation
+    return max(at for at in (row.ended_at, made.called_at, made.answered_at, made.processing_at) if at)
 
 
 def _submitter(row: Task) -> str:

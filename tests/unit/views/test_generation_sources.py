@@ -176,7 +176,7 @@ def test_hosted_service_needs_a_key_and_an_own_server_does_not(as_admin: Client)
 def test_connection_is_checked_without_storing_and_says_what_is_wrong(as_admin: Client) -> None:
     headers = {"HX-Request": "true"}
     part = as_admin.post(add_address(), filled(check="1"), headers=headers).text
-    assert "It does not let the portal in." in part and "<form" not in part
+    assert "The check failed." in part and "<form" not in part
     part = as_admin.post(add_address(), filled(check="1", url="x"), headers=headers).text
     assert "Nothing was asked" in part and "Address: Give an address" in part
     assert not Source.objects.exists()

@@ -334,12 +334,25 @@ def test_trying_again_is_not_for_viewers(client: Client, ann: User, source: Sour
     client.force_login(make_user(Role.VIEWER))
     assert "/retry" not in page_of(client, made)
     assert retry(client, made).status_code == 403
+    assert client.get(f"/tasks/{made.pk}/retry").status_code == 403
 
 
 def test_completed_task_is_not_tried_again(as_ann: Client, ann: User, source: Source) -> None:
     made = make(ann, source, state=State.COMPLETED)
     assert "/retry" not in page_of(as_ann, made)
     assert retry(as_ann, made).status_code == 422
+    assert as_ann.get(f"/tasks/{made.pk}/retry").status_code == 409
+
+
+def test_what_happened_ends_with_the_end(as_ann: Client, ann: User, source: Source) -> None:
+    """A provider that refuses at once names an end before its own answer came."""
+    at = now()
+    made = make(
+        ann, source, state=State.FAILED, called_at=at, answered_at=at + timedelta(milliseconds=80),
+        task={"ended_at": at + timedelta(milliseconds=20)},
+    )  # fmt: skip
+    page = page_of(as_ann, made)
+    assert page.index("took it") < page.index("Ended: Failed")
 
 
 def test_own_waiting_task_is_withdrawn(as_ann: Client, ann: User, source: Source) -> None:
