@@ -179,7 +179,7 @@ class Generation(models.Model):
 
 
 class Upload(models.Model):
-    """A picture that goes with an order. Removed with its results."""
+    """A picture that goes with an order. Its file is removed with the results; `file` is "" from then on."""
 
     generation = models.ForeignKey(Generation, on_delete=models.CASCADE, related_name="uploads")
     parameter = models.CharField(max_length=60)

@@ -109,7 +109,7 @@ def read_uploads(generation: Generation) -> dict[str, Upload]:
         try:
             with row.file.open("rb") as file:
                 found[row.parameter] = Upload(row.name, row.media_type, file.read())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # lost, or removed by retention
             raise UploadMissing(f"The picture {row.name} is not there any more.") from None
     return found
 

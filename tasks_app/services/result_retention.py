@@ -242,13 +242,13 @@ def _forget(cleaned: list[Generation]) -> tuple[list[str], int]:
     uploads = Upload.objects.filter(generation__in=pks)
     files = [
         *assets.exclude(file="").values_list("file", "size"),
-        *uploads.values_list("file", "size"),
+        *uploads.exclude(file="").values_list("file", "size"),
     ]
     assets.filter(state__in=[Asset.State.COPIED, Asset.State.WAITING]).update(
         state=Asset.State.REMOVED, file="", url="", ref={}, lease_until=None
     )
     assets.update(url="", ref={})
-    uploads.delete()
+    uploads.update(file="")  # that there was a picture stays: nobody makes it again without
     LogLine.objects.filter(task__in=pks).delete()
     TaskLog.objects.filter(task__in=pks).delete()
     Task.objects.filter(pk__in=pks).update(raw={}, tracker_state={}, log_total=0)

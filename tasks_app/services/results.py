@@ -224,6 +224,10 @@ def _pieces(data: bytes) -> Iterator[bytes]:
 
 def _store(asset: Asset, download: Download, count: _Count) -> Stored:
     count.set(0)
+    if download.size is not None:  # for the bar: few providers tell it with the task
+        Asset.objects.filter(pk=asset.pk, declared_size__isnull=True).update(
+            declared_size=min(download.size, 2**53)
+        )
     return store(
         download,
         stem=f"{asset.generation.task.api_id}-{asset.number + 1}",

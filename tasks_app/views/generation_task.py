@@ -185,6 +185,7 @@ def _uploads(made: Generation, offer: Offer | None) -> list[dict[str, Any]]:
             "name": upload.name,
             "media_type": upload.media_type,
             "size": upload.size,
+            "is_gone": not upload.file,
         }
         for upload in made.uploads.all()
     ]

@@ -14,6 +14,7 @@ from tasks_app.errors import InvalidInput, NotPermitted, Refused, SourcePaused
 from tasks_app.models import AuditEntry, Generation, Role, Task, TaskEvent, Upload
 from tasks_app.services import generations
 from tasks_app.services.quotas import QuotaExceeded
+from tasks_app.services.result_retention import clean_up
 from tasks_app.sources.errors import SourceNeedsPerson
 from tasks_app.sources.generation.base import Upload as Picture
 from tasks_app.states import State
@@ -414,10 +415,15 @@ def test_a_retry_with_a_key_that_was_used_is_the_task_of_that_key(source):
     assert again(row.task, actor) == again(row.task, actor)
 
 
-def test_a_retry_whose_picture_is_gone_says_so(source):
+@pytest.mark.parametrize("is_cleaned", [False, True], ids=["lost", "removed by retention"])
+def test_a_retry_whose_picture_is_gone_says_so_and_is_not_made_without_it(source, is_cleaned):
     old = with_picture(source, picture())
-    Task.objects.filter(pk=old.pk).update(state=State.FAILED)
-    default_storage.delete(Upload.objects.get().file.name)
+    long_ago = now() - timedelta(days=90)
+    Task.objects.filter(pk=old.pk).update(state=State.FAILED, ended_at=long_ago, changed_at=long_ago)
+    if is_cleaned:
+        assert clean_up().files == 1
+    else:
+        default_storage.delete(Upload.objects.get().file.name)
     with pytest.raises(Refused, match="not there any more"):
         again(old)
 

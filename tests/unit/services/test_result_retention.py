@@ -93,7 +93,8 @@ def test_files_uploads_logs_and_extras_go_and_what_was_asked_for_stays():
     assert (generation.cleaned_at is not None, generation.prompt) == (True, "A red fox")
     assert (generation.metadata, generation.problem_detail, generation.handle) == ({}, "", {"id": "v"})
     assert (task.raw, task.log_total, task.state) == ({}, 0, State.COMPLETED)
-    assert not Upload.objects.exists() and not LogLine.objects.exists() and not TaskLog.objects.exists()
+    assert Upload.objects.get().file == "" and Upload.objects.get().name == upload.name
+    assert not LogLine.objects.exists() and not TaskLog.objects.exists()
     assert TaskEvent.objects.filter(task_id=task.pk, kind=TaskEvent.Kind.STATE).exists()
     entry = AuditEntry.objects.get()
     assert (entry.action, entry.actor_name) == ("result.clean_up", "portal")

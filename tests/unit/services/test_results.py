@@ -68,6 +68,11 @@ def test_a_copy_is_stored_hashed_and_looked_at(media):
     assert TaskEvent.objects.filter(task_id=asset.generation_id, kind=TaskEvent.Kind.STATE).count() == 1
 
 
+@pytest.mark.parametrize(("told", "known"), [(None, len(MP4)), (7, 7)], ids=["only now", "before"])
+def test_the_size_that_the_answer_declares_is_kept_for_the_bar(told, known):
+    assert copy(waiting(declared_size=told), FakeAssets(a=MP4)).declared_size == known
+
+
 def test_a_second_run_finds_nothing_to_do():
     client = FakeAssets(a=MP4)
     asset = copy(waiting(), client)
