@@ -5,6 +5,7 @@ import json
 import re
 import uuid
 from base64 import b64decode
+from math import isfinite
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
@@ -39,7 +40,7 @@ def read_json(request: HttpRequest, limit: int = SMALL_BODY) -> dict[str, Any]:
     if len(data) > limit:
         raise too_large
     try:
-        found = storable_json(json.loads(data, parse_constant=_refuse_constant))
+        found = storable_json(json.loads(data, parse_constant=_refuse_constant, parse_float=_finite))
     except (ValueError, RecursionError):
         raise invalid(body="This is no JSON that can be used.") from None
     if not isinstance(found, dict):
@@ -80,6 +81,14 @@ def _decode(name: str, text: str) -> bytes:
     if not content:
         raise invalid(**{name: "This is no base64."})
     return content
+
+
+def _finite(text: str) -> float:
+    """1e999 is an infinity in other words."""
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -105,7 +105,17 @@ def test_all_that_is_wrong_is_named(operator):
 
 @pytest.mark.parametrize(
     "body",
-    ["", "{", "[]", "5", '{"a": NaN}', "[" * 100_000, b"\xff\xfe\x00", '{"a": ' * 950 + "1" + "}" * 950],
+    [
+        "",
+        "{",
+        "[]",
+        "5",
+        '{"a": NaN}',
+        '{"prompt": "x", "duration": -1e999}',
+        "[" * 100_000,
+        b"\xff\xfe\x00",
+        '{"a": ' * 950 + "1" + "}" * 950,
+    ],
     ids=["empty", "cut", "list", "number", "nan", "deep", "bytes", "deep object"],
 )
 def test_what_is_no_json_object_is_422(operator, body):
