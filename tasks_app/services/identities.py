@@ -34,7 +34,7 @@ SETTLE_SECONDS = 30
 """The longest transaction in which tasks are written is far shorter."""
 MOST_ENTRIES = 500
 LOOKED_AT = 20_000
-"""Tasks among which unknown identities are counted, newest first: a few milliseconds whatever the history."""
+"""Tasks among which unknown identities are counted, newest first: some tens of milliseconds whatever the history."""
 _ASKED_SECONDS = 60
 _ASKED = "name-persons"
 _USER = re.compile(r"[^\s:/!@]+(?:@[^\s:/!@]+)*@[A-Za-z][A-Za-z0-9._-]*")
@@ -120,10 +120,14 @@ def find_unknown(limit: int = 10) -> list[Unknown]:
         .order_by("-count", "source_id", "remote_user", "remote_token")
     )
     sources = Source.objects.in_bulk()
+    # Named a moment ago: their tasks follow soon.
+    known = set(KnownIdentity.objects.values_list("source_id", "remote_user", "remote_token"))
     found = [
         Unknown(sources[source_id], user, token, count)
-        for source_id, user, token, count in counted[: limit + len(sources)]
-        if source_id in sources and _words(user, token) != sources[source_id].token_id
+        for source_id, user, token, count in counted[: limit + len(sources) + len(known)]
+        if source_id in sources
+        and _words(user, token) != sources[source_id].token_id
+        and known.isdisjoint({(source_id, user, token), (None, user, token)})
     ]
     return found[:limit]
 

@@ -193,3 +193,13 @@ def test_only_the_newest_tasks_are_counted(monkeypatch):
     for user in ("old@pve", "old@pve", "new@pve", "new@pve"):
         make_task(source, remote_user=user)
     assert [one.remote_user for one in service.find_unknown()] == ["new@pve"]
+
+
+def test_what_was_named_a_moment_ago_is_not_unknown():
+    source, other = make_source(), make_source()
+    for user, on in (("ann@pve", source), ("ann@pve", other), ("bob@pve", source), ("cy@pve", source)):
+        make_task(on, remote_user=user)
+    add(source=source)
+    add(user="bob@pve", name="Bob")
+    found = [(one.source, one.remote_user) for one in service.find_unknown()]
+    assert found == [(source, "cy@pve"), (other, "ann@pve")]
