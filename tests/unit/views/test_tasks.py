@@ -11,6 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
+from tasks_app.audit.actions import Action
+from tasks_app.audit.recorder import record
 from tasks_app.models import AuditEntry, Node, Role, Source, Submission, Task
 from tasks_app.states import State
 from tasks_app.views.paging import Cursor, read_page
@@ -86,6 +88,14 @@ def test_actions_are_offered_to_an_operator_and_not_to_a_viewer() -> None:
     address = f"/tasks/{task.pk}/actions"
     assert "Cancel…" in signed_in(make_user(Role.OPERATOR)).get(address).text
     assert "Cancel…" not in signed_in(make_user(Role.VIEWER)).get(address).text
+
+
+def test_an_audit_entry_of_a_task_leads_to_what_came_of_its_request() -> None:
+    task = make_task(make_source())
+    record(Action.TASK_BEGAN, actor=None, target=task, request_id="c" * 32, by="ann", upid=task.remote_id)
+    text = signed_in(make_user(Role.AUDITOR)).get(f"/tasks/{task.pk}/").text
+    assert "asked for by ann" in text
+    assert f'href="/audit/requests/{"c" * 32}/"' in text
 
 
 def test_audit_entries_are_for_auditors() -> None:
