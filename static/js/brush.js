@@ -37,7 +37,7 @@
     function go() {
       const [from, to] = span();
       const query = new URLSearchParams(plot.dataset.brush);
-      query.set("since", bars[from].dataset.since);
+      query.set("since", bars[from].dataset.from);
       query.set("until", bars[to].dataset.until);
       location.assign(`?${query}`);
     }
