@@ -14,7 +14,8 @@ SHOWN_CHARS = 5000  # of one line on a page; lines of 300,000 characters exist, 
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-9:;<=>?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-~])?"
 )
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+# with those that turn the direction of writing: they would reach beyond the text, into the words around it
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _TIME = re.compile(
     r"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d): "  # Backup Server
     r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d:? "  # migrations, and the log vzdump keeps beside an archive

@@ -116,7 +116,7 @@ def test_all_that_is_wrong_is_named(operator):
         b"\xff\xfe\x00",
         '{"a": ' * 950 + "1" + "}" * 950,
     ],
-    ids=["empty", "cut", "list", "number", "nan", "deep", "bytes", "deep object"],
+    ids=["empty", "cut", "list", "number", "nan", "infinite", "deep", "bytes", "deep object"],
 )
 def test_what_is_no_json_object_is_422(operator, body):
     answer = operator.post("/videos/generate", body)

@@ -124,6 +124,7 @@ def test_job_names_become_disk_names():
         ("\x1b[31mred\x1b[0m nul [\x00]", "red nul []"),
         ("\x1b]0;title\x07text", "text"),
         ("tab\there", "tab\there"),
+        ("a\u202etxt.exe\u2066b\u2069 \u05e9", "atxt.exeb \u05e9"),
         ("cut \x1b[3", "cut 3"),
         ("", ""),
     ],
