@@ -8,7 +8,7 @@ from typing import NamedTuple
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from tasks_app.models.search_sql import FTS, TEXT
+from tasks_app.models.search_sql import FTS, STRETCH_BITS, TEXT
 
 SHORTEST = 3
 """Characters of a word that can be looked up; both indexes are made of trigrams."""
@@ -16,13 +16,15 @@ MOST_TERMS = 8
 MOST_TRIGRAMS = 12
 """Trigrams of one word that are looked up; the text itself decides."""
 RARE = 5000
-"""PostgreSQL: up to so many matches are taken from the index, which does not know their order."""
+"""PostgreSQL: so many matches are taken from the index at most, because it does not know their order."""
 
 _WINDOW = 2000
 """PostgreSQL: so many texts are read first, newest first; about 3 ms."""
-_FETCHED = 10
-"""PostgreSQL: a match that the index names costs about as much as reading so many texts in a row."""
-
+_STRETCHES = (4, 16)
+"""PostgreSQL: so many stretches of time (3 days each) the index is then asked for, and then for so many."""
+_PRESCRIBED = (
+    "SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off"
+)
 LAST_KEY = 2**63 - 1
 _LETTERS = str.maketrans("0123456789", "qjxzvwkygh")
 _TERMS = re.compile(r'"([^"]*)"|(\S+)')
@@ -65,29 +67,16 @@ def is_searchable(terms: tuple[str, ...]) -> bool:
 
 def find_matches(
     terms: tuple[str, ...], *, below: int | None, limit: int, lowest: int | None = None
-) -> list[Match]:
-    """At most `limit` matches with a key below `below` and not under `lowest`, highest key first.
+) -> Found:
+    """Up to `limit` matches with a key below `below` and not under `lowest`. `terms` must be searchable.
 
-    `terms` must be searchable.
+    The work is bounded: there can be fewer than `limit` although there are more below `looked_to`.
     """
-    return _find(terms, below, limit, lowest, None).matches
-
-
-def look_back(
-    terms: tuple[str, ...], *, below: int | None, limit: int, lowest: int | None = None, rows: int
-) -> Found:
-    """The same, in work that is bounded even where matches are few: about `rows` texts are read."""
-    return _find(terms, below, limit, lowest, rows)
-
-
-def _find(
-    terms: tuple[str, ...], below: int | None, limit: int, lowest: int | None, rows: int | None
-) -> Found:
     assert is_searchable(terms)
     between = (max(0, lowest or 0), LAST_KEY if below is None else max(0, min(below - 1, LAST_KEY)))
     if connection.vendor == "sqlite":
         return _find_on_sqlite(terms, between, limit)
-    return _find_on_postgresql(terms, between, limit, rows)
+    return _find_on_postgresql(terms, between, limit)
 
 
 def _find_on_sqlite(terms: tuple[str, ...], between: tuple[int, int], limit: int) -> Found:
@@ -121,37 +110,30 @@ def _trigrams(terms: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _find_on_postgresql(
-    terms: tuple[str, ...], between: tuple[int, int], limit: int, rows: int | None
-) -> Found:
+def _find_on_postgresql(terms: tuple[str, ...], between: tuple[int, int], limit: int) -> Found:
     """The planner cannot know how rare a word is and is wrong by seconds: so each way is prescribed.
 
-    First the newest texts are read, which suffices for a common word and tells how common it is. What is missing comes
-    from the index, which gives all matches without an order, or from reading on: whichever costs less.
+    First the newest texts are read, which suffices for a common word. Then the index is asked, which knows no order:
+    for the last days, for the last weeks, then for all that is left. So a common word costs little because it is
+    found soon, and a rare one because its matches are few.
     """
-    contains = " AND ".join("text LIKE %s" for _ in terms)
-    texts = _Texts(contains, [f"%{_escape(term)}%" for term in terms])
+    texts = _Texts(" AND ".join("text LIKE %s" for _ in terms), [f"%{_escape(term)}%" for term in terms])
+    lowest = between[0]
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        found, seen, reached = texts.read_newest(cursor, between, min(_WINDOW, rows or _WINDOW))
-        if len(found) >= limit:
-            return Found(found[:limit], found[limit - 1].key)
-        if reached is None:
-            return Found(found, None)
-        share = max(len(found), 0.5) / seen
-        to_read = (limit - len(found)) / share if rows is None else rows - seen
-        below = (between[0], reached - 1)
-        if _count_texts(cursor) * share * _FETCHED <= to_read:
-            more = texts.look_up(cursor, below)
-            if len(more) <= RARE:
-                matches = [*found, *more][:limit]
-                return Found(matches, matches[-1].key if len(matches) == limit else None)
-        if rows is None:
-            matches = [*found, *texts.read_on(cursor, below, limit - len(found))]
-            return Found(matches, matches[-1].key if len(matches) == limit else None)
-        more, _, reached = texts.read_newest(cursor, below, max(1, rows - seen))
-        matches = [*found, *more][:limit]
-        return Found(matches, matches[-1].key if len(matches) == limit else reached)
+        cursor.execute(_PRESCRIBED)
+        found, reached = texts.read_newest(cursor, between, _WINDOW)
+        for stretches in _STRETCHES:
+            if len(found) < limit and reached is not None:
+                low = max(lowest, ((reached >> STRETCH_BITS) - stretches) << STRETCH_BITS)
+                found += texts.find_in(cursor, (low, reached - 1), limit - len(found))
+                reached = low if low > lowest else None
+        if len(found) < limit and reached is not None:
+            rest = texts.look_up(cursor, (lowest, reached - 1), is_all=True)
+            if len(rest) <= RARE:
+                found, reached = [*found, *rest], None
+    if len(found) >= limit:
+        return Found(found[:limit], found[limit - 1].key)
+    return Found(found, reached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,40 +145,46 @@ class _Texts:
 
     def read_newest(
         self, cursor: CursorWrapper, between: tuple[int, int], rows: int
-    ) -> tuple[list[Match], int, int | None]:
-        """Matches among the newest `rows` texts, how many there were, and the key of the last; None if that is all."""
+    ) -> tuple[list[Match], int | None]:
+        """Matches among the newest `rows` texts, and the key of the last of these; None if they are all."""
         sql = f"""SELECT count(*), min(key), array_agg(key) FILTER (WHERE hit), array_agg(task_id) FILTER (WHERE hit)
             FROM (SELECT key, task_id, {self.contains} AS hit FROM {TEXT}
                 WHERE key BETWEEN %s AND %s ORDER BY key DESC LIMIT %s) newest"""
         cursor.execute(sql, [*self.patterns, *between, rows])
         seen, last, keys, tasks = cursor.fetchone()
         found = sorted((Match(*pair) for pair in zip(keys or [], tasks or [], strict=True)), reverse=True)
-        return found, seen, last if seen == rows else None
+        return found, last if seen == rows else None
 
-    def look_up(self, cursor: CursorWrapper, between: tuple[int, int]) -> list[Match]:
-        """All matches by the index, but at most RARE + 1 in no order."""
+    def find_in(self, cursor: CursorWrapper, between: tuple[int, int], limit: int) -> list[Match]:
+        """Matches in a stretch of time: all, or the newest `limit` where there are very many."""
+        found = self.look_up(cursor, between, is_all=False)
+        return found if len(found) <= RARE else self.read_on(cursor, between, limit)
+
+    def look_up(self, cursor: CursorWrapper, between: tuple[int, int], *, is_all: bool) -> list[Match]:
+        """Matches by the index, but at most RARE + 1, which are then any. `is_all`: the stretch is no restriction."""
+        # "+ 0": the index over keys is not wanted here.
+        sql = f"SELECT key, task_id FROM {TEXT} WHERE {self.contains} AND key + 0 BETWEEN %s AND %s"
+        values: list[str | int] = [*self.patterns, *between]
+        if not is_all:
+            sql += f" AND (key >> {STRETCH_BITS}) BETWEEN %s AND %s"
+            values += [key >> STRETCH_BITS for key in between]
         cursor.execute("SET LOCAL enable_indexscan = off")
-        sql = f"SELECT key, task_id FROM {TEXT} WHERE {self.contains} AND key BETWEEN %s AND %s LIMIT %s"
-        cursor.execute(sql, [*self.patterns, *between, RARE + 1])
+        cursor.execute(f"{sql} LIMIT %s", [*values, RARE + 1])
         found = [Match(*row) for row in cursor.fetchall()]
         cursor.execute("SET LOCAL enable_indexscan = on")
         return sorted(found, reverse=True)
 
     def read_on(self, cursor: CursorWrapper, between: tuple[int, int], limit: int) -> list[Match]:
-        """The newest matches by reading texts, however far that is."""
+        """The newest matches by reading texts, where they are many."""
         cursor.execute("SET LOCAL enable_bitmapscan = off")
         sql = (
             f"SELECT key, task_id FROM {TEXT} WHERE {self.contains} AND key BETWEEN %s AND %s "
             "ORDER BY key DESC LIMIT %s"
         )
         cursor.execute(sql, [*self.patterns, *between, limit])
-        return [Match(*row) for row in cursor.fetchall()]
-
-
-def _count_texts(cursor: CursorWrapper) -> int:
-    """About how many there are, as the last ANALYZE saw it."""
-    cursor.execute("SELECT reltuples FROM pg_class WHERE oid = %s::regclass", [TEXT])
-    return max(_WINDOW, int(cursor.fetchone()[0]))
+        found = [Match(*row) for row in cursor.fetchall()]
+        cursor.execute("SET LOCAL enable_bitmapscan = on")
+        return found
 
 
 def _escape(term: str) -> str:

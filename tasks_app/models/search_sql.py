@@ -2,7 +2,8 @@
 
 SQLite: an FTS5 table with the trigram tokenizer over `TaskText`, kept by triggers, its rowid is `TaskText.key`. Without
 positions (detail=none), which makes it a third of the size; a match is checked against the text itself.
-PostgreSQL: a GIN index of trigrams (pg_trgm).
+PostgreSQL: a GIN index of stretches of time (btree_gin) and trigrams (pg_trgm), so that it can be asked for the newest
+matches of a word that has very many.
 
 Whoever changes the words of a task or stores its log makes it due for indexing, also by a trigger: nobody can forget.
 All triggers about tasks are put in place here, after each migration, also those of `models/team_sql.py`.
@@ -20,6 +21,9 @@ from tasks_app.models import team_sql
 TEXT, TASK, LOG = "tasks_app_tasktext", "tasks_app_task", "tasks_app_tasklog"
 TALLY, ROLLUP = "tasks_app_tasktally", "tasks_app_taskrollup"
 FTS = "tasks_app_tasktext_fts"
+PG_INDEX = "tasktext_stretches_trigrams"
+STRETCH_BITS = 40
+"""The bits of a key above these are a stretch of time of 3 days."""
 
 _GROUP = "day, source_id, node, type, outcome"
 _ROLLUP_GROUP = f"grain, {_GROUP}"
@@ -155,7 +159,12 @@ def _pg_moved(row: str, n: int) -> str:
         {row}.type AS type, {_OUTCOME.format(row=row)} AS outcome, {n} AS n"""
 
 
-_PG_TEXT = (f"CREATE INDEX IF NOT EXISTS tasktext_trigrams ON {TEXT} USING gin (text gin_trgm_ops)",)
+_PG_TEXT = (
+    "DROP INDEX IF EXISTS tasktext_trigrams",
+    f"CREATE INDEX IF NOT EXISTS {PG_INDEX} ON {TEXT} USING gin ((key >> {STRETCH_BITS}), text gin_trgm_ops) "
+    # What is not sorted in yet is read by every search.
+    "WITH (gin_pending_list_limit = 512)",
+)
 _PG_TRIGGERS = (
     f"""CREATE OR REPLACE FUNCTION task_tally() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN

@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from tasks_app.ingest.texts import WORDS, words_of
 from tasks_app.models import Task, TaskText
-from tasks_app.models.search import LAST_KEY, find_matches, is_searchable, look_back
+from tasks_app.models.search import LAST_KEY, find_matches, is_searchable
 from tasks_app.models.task import TaskQuerySet
 from tasks_app.services.history_filters import HistoryFilters
 
@@ -21,8 +21,6 @@ BATCHES = (60, 300, 1000)
 """Matches of the text that are looked up for one page, one batch after the other until the page is full."""
 SELECTED = 1000
 """When most matches do not pass the filters: so many tasks that do are looked at for the text instead."""
-READ_FOR_COUNTS = 10_000
-"""Texts that are read at most to count matches, where the database has to read texts: about 15 ms."""
 NOT_INDEXED = 200
 """Tasks whose text is not indexed yet that each page looks at, newest first."""
 
@@ -128,7 +126,7 @@ def newest_matches(
     if not is_searchable(terms):
         return [], None
     first, last = _between(since, until)
-    found = look_back(terms, below=last, limit=most, lowest=first, rows=READ_FOR_COUNTS)
+    found = find_matches(terms, below=last, limit=most, lowest=first)
     searched_to = TaskText.time_of(found.looked_to) if found.looked_to is not None else None
     return [match.task_id for match in found.matches], searched_to
 
@@ -160,12 +158,12 @@ class _Search:
         found: dict[int, int] = {}
         below = self.below
         for limit in BATCHES:
-            matches = find_matches(self.terms, below=below, limit=limit, lowest=self.lowest)
+            matches, looked_to = find_matches(self.terms, below=below, limit=limit, lowest=self.lowest)
             passing = self._passing([match.task_id for match in matches])
             found |= {match.key: match.task_id for match in matches if match.task_id in passing}
-            if len(found) > size or len(matches) < limit:
-                return found, None
-            below = matches[-1].key
+            if len(found) > size or looked_to is None:
+                return found, looked_to
+            below = looked_to
         return self._find_among_selected(found, below)
 
     def _find_among_selected(

@@ -71,50 +71,41 @@ def test_what_is_contained_is_found_and_nothing_else(query):
         assert len(query.strip()) < search.SHORTEST or " " in query
         return
     wanted = [t.pk for t in Task.objects.order_by("-started_at") if all(x in t.search_text for x in terms)]
-    assert [match.task_id for match in find_matches(terms, below=None, limit=50)] == wanted
+    assert [match.task_id for match in find_matches(terms, below=None, limit=50).matches] == wanted
 
 
-WAYS = pytest.mark.parametrize(
-    ("window", "rare"), [(2000, 5000), (4, 5000), (4, 1)], ids=["window", "index", "reading on"]
+@pytest.fixture(
+    params=[(2000, (4, 16), 5000), (4, (4, 16), 5000), (4, (1, 1), 5000), (4, (4, 16), 1), (4, (1, 1), 1)],
+    ids=["newest", "weeks", "days and rest", "many in weeks", "many in days and rest"],
 )
+def way(request, monkeypatch):
+    """PostgreSQL: how much is read first, the stretches the index is asked for, how many matches are too many."""
+    for name, value in zip(("_WINDOW", "_STRETCHES", "RARE"), request.param, strict=True):
+        monkeypatch.setattr(search, name, value)
 
 
-def make_many(count=60):
+def make_many(days=300, count=60):
+    """The tasks with "backup", newest first, by their keys."""
     chance, source = random.Random(7), make_source()
     for _ in range(count):
         words = "backup of web" if chance.random() < 0.5 else "start of db"
-        make_task(source, search_text=words, started_at=START + timedelta(seconds=chance.randrange(20)))
+        make_task(source, search_text=words, started_at=START + timedelta(days=chance.randrange(days)))
     index_all()
     wanted = Task.objects.filter(search_text__contains="backup").order_by("-started_at", "-pk")
     return list(wanted.values_list("pk", flat=True))
 
 
 @pytest.mark.django_db
-@WAYS
-def test_pages_by_key_have_no_gap_and_nothing_twice(monkeypatch, window, rare):
-    monkeypatch.setattr(search, "_WINDOW", window)
-    monkeypatch.setattr(search, "RARE", rare)
-    wanted = make_many()
+@pytest.mark.parametrize("days", [1, 300])
+def test_pages_by_key_have_no_gap_and_nothing_twice(way, days):
+    wanted = make_many(days)
     seen: list[int] = []
     below = None
-    while page := find_matches(("backup",), below=below, limit=7):
-        seen += [match.task_id for match in page]
-        below = page[-1].key
-    assert seen == wanted
-
-
-@pytest.mark.django_db
-@WAYS
-@pytest.mark.parametrize("rows", [3, 10, 1000])
-def test_looking_back_in_bounded_work_says_how_far_it_looked(monkeypatch, window, rare, rows):
-    monkeypatch.setattr(search, "_WINDOW", window)
-    monkeypatch.setattr(search, "RARE", rare)
-    wanted = make_many()
-    seen: list[int] = []
-    below = None
-    for _ in range(100):
-        found = search.look_back(("backup",), below=below, limit=7, rows=rows)
+    for _ in range(200):
+        found = find_matches(("backup",), below=below, limit=7)
+        assert [match.key for match in found.matches] == sorted((m.key for m in found.matches), reverse=True)
         assert all(match.key >= (found.looked_to or 0) for match in found.matches)
+        assert found.looked_to is None or below is None or found.looked_to < below
         seen += [match.task_id for match in found.matches]
         below = found.looked_to
         if below is None:
@@ -123,14 +114,23 @@ def test_looking_back_in_bounded_work_says_how_far_it_looked(monkeypatch, window
 
 
 @pytest.mark.django_db
-@WAYS
-def test_nothing_outside_the_keys_that_are_asked_for_is_found(monkeypatch, window, rare):
-    monkeypatch.setattr(search, "_WINDOW", window)
-    monkeypatch.setattr(search, "RARE", rare)
+def test_nothing_outside_the_keys_that_are_asked_for_is_found(way):
     make_many()
-    keys = [match.key for match in find_matches(("backup",), below=None, limit=100)]
-    found = find_matches(("backup",), below=keys[3], limit=100, lowest=keys[9])
-    assert [match.key for match in found] == keys[4:10]
+    keys = []
+    below = None
+    while True:
+        found = find_matches(("backup",), below=below, limit=100)
+        keys += [match.key for match in found.matches]
+        below = found.looked_to
+        if below is None:
+            break
+    between: list[int] = []
+    below = keys[3]
+    while below is not None:
+        found = find_matches(("backup",), below=below, limit=100, lowest=keys[9])
+        between += [match.key for match in found.matches]
+        below = found.looked_to
+    assert between == keys[4:10]
 
 
 @pytest.mark.django_db
@@ -145,7 +145,7 @@ def test_words_of_the_log_are_found_long_after():
         sleep=lambda _: None,
     )
     assert index_all() == 1
-    assert [m.task_id for m in find_matches(("wrong fs",), below=None, limit=5)] == [task.pk]
+    assert [m.task_id for m in find_matches(("wrong fs",), below=None, limit=5).matches] == [task.pk]
 
 
 @pytest.mark.django_db
@@ -159,7 +159,7 @@ def test_of_a_long_log_beginning_and_end_are_searched():
     assert text.log_characters <= LOG_CHARACTERS + 1
     last = LogChunk.LINES * 5 - 1
     for term, is_there in ((f"line {last} of", True), ("line 1 of", True), ("line 2500 of", False)):
-        assert bool(find_matches((term,), below=None, limit=5)) is is_there
+        assert bool(find_matches((term,), below=None, limit=5).matches) is is_there
 
 
 @pytest.mark.django_db
@@ -170,8 +170,8 @@ def test_a_changed_task_is_due_again_and_found_by_its_new_words():
     assert index_all() == 0
     Task.objects.filter(pk=task.pk).update(search_text="another word")
     assert index_all() == 1
-    assert find_matches(("one thing",), below=None, limit=5) == []
-    assert [m.task_id for m in find_matches(("another",), below=None, limit=5)] == [task.pk]
+    assert find_matches(("one thing",), below=None, limit=5).matches == []
+    assert [m.task_id for m in find_matches(("another",), below=None, limit=5).matches] == [task.pk]
 
 
 @pytest.mark.django_db
