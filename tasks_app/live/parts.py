@@ -70,7 +70,7 @@ class Composer:
 
         No id is below `at_least`: an event that was committed late must not take a client's position back.
         Four queries at most, whatever the number of events or of listeners: for tasks, for the teams of new ones, for
-        sources and for log lines.
+        sources and for log lines; a handful more where rows wait in the queue of videos and images.
         """
         self._tail.keep_only({pk for topic in topics if (pk := task_of(topic)) is not None})
         changes = [change for change in _group(events, at_least) if _is_wanted(change, topics)]
@@ -145,7 +145,11 @@ def _read_tasks(pks: Collection[int]) -> dict[int, Task]:
         "submission__machine",
         "generation__team__group",
     )
-    return rows.defer("raw", "tracker_state", "search_text").in_bulk(list(pks))
+    found: dict[int, Task] = rows.defer("raw", "tracker_state", "search_text").in_bulk(list(pks))
+    for task in found.values():
+        # so that what templates look up for one of them, its place in a queue, is looked up for all at once
+        task.read_with = found.values()  # type: ignore[attr-defined]
+    return found
 
 
 def _team_of(task: Task) -> int | None:

@@ -35,9 +35,12 @@ def note_places(tasks: Iterable[Task]) -> None:
 
 @register.filter
 def place(task: Task) -> int | None:
-    """Its place in the portal's own queue, 1 is next. One query unless `note_places` has asked."""
+    """Its place in the portal's own queue, 1 is next. A few queries unless `note_places` has asked.
+
+    On the live stream for all that were read together, `task.read_with`.
+    """
     if not hasattr(task, "place_in_queue"):
-        note_places([task])
+        note_places(getattr(task, "read_with", [task]))
     found: int | None = getattr(task, "place_in_queue", None)
     return found
 

@@ -96,6 +96,17 @@ def test_row_page_and_stream_say_where_it_stands(
     assert all(words in frame.frame.decode() for frame in frames)
 
 
+def test_places_of_all_that_moved_are_looked_up_at_once(
+    ann: User, source: Source, django_assert_max_num_queries: Any
+) -> None:
+    waiting = [make(ann, source) for _ in range(12)]
+    events = [Event(n, made.pk, source.pk, TaskEvent.Kind.STATE) for n, made in enumerate(waiting, 1)]
+    Composer().compose(events[:1], frozenset({"tasks"}))
+    with django_assert_max_num_queries(9):
+        frames = Composer().compose(events, frozenset({"tasks"}))
+    assert [f"place {n}" in frame.frame.decode() for n, frame in enumerate(frames, 1)] == [True] * 12
+
+
 def test_quiet_task_is_never_called_failed(as_ann: Client, ann: User, source: Source) -> None:
     made = make(
         ann,
