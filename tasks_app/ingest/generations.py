@@ -66,6 +66,7 @@ def record_answer(task_pk: int, accepted: Accepted, *, at: datetime) -> None:
                 "last_sign_at": at,
                 "ask_at": None if row.task.is_final else first_question,
                 "pause_seconds": 0.0,
+                "bad_answers": 0,
             }
             own_id: dict[str, Any] = {}
             if _take_over(row, accepted.remote_id):

@@ -132,7 +132,9 @@ class Generation(models.Model):
     # asking again
     ask_at = models.DateTimeField(null=True)  # next question; null when there is none
     pause_seconds = models.FloatField(default=0.0)  # of the last interval, for the backoff
-    bad_answers = models.PositiveSmallIntegerField(default=0)
+    bad_answers = models.PositiveSmallIntegerField(
+        default=0
+    )  # before it is taken: calls that came to nothing
     asks_without_sign = models.PositiveIntegerField(default=0)
     last_sign_at = models.DateTimeField(default=now)  # state, progress, place, update time or log changed
     quiet_since = models.DateTimeField(

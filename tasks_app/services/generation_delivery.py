@@ -53,8 +53,8 @@ PERSON_PAUSE_SECONDS = 300.0
 """A refused key or certificate: one order tries again after this; whoever repairs it need not wait."""
 ASK_WITHIN = timedelta(days=1)
 """How long a provider that does not answer is asked what came of a call."""
-MOST_ATTEMPTS = 20
-"""In a day, and the last one made nothing either: then something is wrong that time does not heal."""
+MOST_LOST_CALLS = 5
+"""Calls without an answer of which it was proven that nothing was made: time does not heal what is wrong then."""
 
 # Raised by HttpClient for what was never sent, and by a refusal that tells to come again. After any other kind of
 # SourceUnavailable something may have been made, whatever the adapter thinks.
@@ -321,16 +321,19 @@ def _known_ids(row: Generation) -> Collection[str]:
 
 def _take_back(row: Generation) -> None:
     """Nothing was made: as before the call, with the place kept for the next job. A wish to cancel ends it there."""
-    at = now()
-    if row.attempts >= MOST_ATTEMPTS and at - row.asked_at > ASK_WITHIN:
-        _end(
-            row, State.FAILED, Problem(Kind.UNREACHABLE, f"It could not be sent in {row.attempts} attempts.")
-        )
+    at, lost_calls = now(), row.bad_answers + 1
+    if lost_calls >= MOST_LOST_CALLS:
+        words = f"It was sent {lost_calls} times without an answer that says what came of it, and nothing was made."
+        _end(row, State.FAILED, Problem(Kind.PROVIDER, words, detail=row.problem_detail))
         return
     with transaction.atomic():
         if not _is_mine(lock(row.pk), row):
             return
-        place = {"called_at": None, "lease_until": at + timedelta(seconds=PLACE_SECONDS)}
+        place = {
+            "called_at": None,
+            "lease_until": at + timedelta(seconds=PLACE_SECONDS),
+            "bad_answers": lost_calls,
+        }
         Generation.objects.filter(pk=row.pk).update(**place, hold_reason="")
         transaction.on_commit(partial(enqueue, Job.GENERATE, row.pk))
     logger.info("call was not carried out task=%d", row.pk)

@@ -8,7 +8,8 @@ person's next one waiting behind everybody's for ever.
 
 Limits count what is at the providers, perhaps sent, or given a place here a moment ago. Those of the portal
 (MAX_CONCURRENT_TASKS and so on) count its own tasks; those of a source (`settings["limits"]`) also what others started
-there. A place that was given is a lease on the row: the job that sends it takes over, or the place is free again.
+there. What is at a source that has been silent or paused for SILENT counts for that source alone, or one that is down
+would stop all the others. A place that was given is a lease on the row: the job that sends it takes over, or the place is free again.
 """
 
 import logging
@@ -22,7 +23,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Max, Q, QuerySet
 from django.utils.timezone import now
 
 from tasks_app.ingest.events import Events
@@ -35,6 +36,7 @@ PLACE_SECONDS = 20.0
 """A place whose job has not come to it in this time is given again; the queue of jobs is rarely that long."""
 PATIENCE_SECONDS = 600.0
 """Of waiting without a turn that make up for one task at a provider. A video takes a minute or ten."""
+SILENT_SECONDS = 600.0
 PICK_UP_LIMIT = 200
 MOST_TOLD = 20
 """Waiting tasks whose pages are told at each start that they have moved up; further back nobody counts."""
@@ -49,7 +51,7 @@ Person = int | str
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What the queue knows of one task, waiting or at a provider. `is_ours`: somebody asked for it here."""
+    """What the queue knows of one task, waiting or at a provider. `is_ours`: it counts against the portal's limits."""
 
     pk: int
     person: Person
@@ -243,8 +245,15 @@ class _Line:
         waiting = [_order(row) for row in _startable(at).values_list(*_COLUMNS, "asked_at")]
         placed = Generation.objects.held().filter(lease_until__gte=at)
         busy = [_order(row) for row in placed.values_list(*_COLUMNS, "asked_at")]
-        sent = Generation.objects.at_remote().values_list(*_COLUMNS, "called_at", "asked_at")
-        busy += [_order((*row[:5], row[5] or row[6])) for row in sent]
+        silent_before = at - timedelta(seconds=SILENT_SECONDS)
+        is_silent = Q(task__source__failing_since__lt=silent_before) | Q(
+            task__source__paused_at__lt=silent_before
+        )
+        sent = Generation.objects.at_remote().annotate(is_silent=ExpressionWrapper(is_silent, BooleanField()))
+        for *row, called_at, asked_at, counts_there in sent.values_list(
+            *_COLUMNS, "called_at", "asked_at", "is_silent"
+        ):
+            busy.append(_order((*row, called_at or asked_at), counts_there=counts_there))
         people = {order.person for order in waiting if isinstance(order.person, int)}
         # With one person there is nobody to be fair to.
         starts = (
@@ -316,6 +325,7 @@ class _Line:
 _COLUMNS = ("pk", "actor", "actor_name", "task__source", "kind")
 
 
-def _order(row: tuple[Any, ...]) -> _Order:
+def _order(row: tuple[Any, ...], *, counts_there: bool = False) -> _Order:
+    """`counts_there`: against the limits of its source alone, as what others started there does."""
     pk, actor, actor_name, source_id, kind, at = row
-    return _Order(pk, actor or actor_name, source_id, kind, bool(actor_name), at)
+    return _Order(pk, actor or actor_name, source_id, kind, bool(actor_name) and not counts_there, at)

@@ -376,6 +376,29 @@ def test_under_an_id_of_ours_it_is_repeated_at_once(row, capability, is_unclear)
     assert [call[0] for call in provider.calls] == ["find", "submit"]
 
 
+def test_a_provider_that_never_says_what_came_of_it_is_not_called_for_ever(row, provider):
+    """It answers 500 to every order and makes nothing: the place must not stay taken, and a person should know."""
+    error = OutcomeUnknown("The source answered 500.", kind="server_error")
+    provider.fails["submit"] = [error] * 99
+    send(row, provider)
+    for _ in range(2 * delivery.MOST_LOST_CALLS):
+        after = deliver(age(row, minutes=10), provider)
+        if after.called_at is not None and after.task.is_final:
+            break
+        after = deliver(row, provider)
+    assert (after.task.state, after.problem_kind) == (State.FAILED, "provider")
+    assert "was sent 5 times" in after.task.error_line and "nothing was made" in after.task.error_line
+    assert provider.count("submit") == delivery.MOST_LOST_CALLS
+
+
+def test_calls_that_came_to_nothing_are_forgotten_once_it_is_taken(row, provider):
+    provider.fails["submit"] = [OutcomeUnknown("?", kind="server_error")]
+    send(row, provider)
+    assert deliver(age(row, minutes=10), provider).bad_answers == 1
+    after = deliver(row, provider)
+    assert (after.answered_at is not None, after.bad_answers) == (True, 0)
+
+
 def test_a_second_job_leaves_a_living_one_alone(row, provider):
     dispatch()
     Generation.objects.filter(pk=row.pk).update(

@@ -95,6 +95,18 @@ def test_tasks_of_others_count_to_their_source_alone(limits):
     assert dispatch() == [elsewhere.pk]
 
 
+@pytest.mark.parametrize("since", ["failing_since", "paused_at"])
+@pytest.mark.parametrize(("minutes", "places_left"), [(9, 0), (11, 2)])
+def test_a_source_that_is_silent_for_long_takes_no_places_from_the_others(
+    source, since, minutes, places_left
+):
+    other = make_generation_source(**{since: now() - timedelta(minutes=minutes)})
+    for _ in range(2):
+        make_generation(other, called_at=now())
+    waiting = [make_generation(source).pk for _ in range(3)]
+    assert dispatch() == waiting[:places_left]
+
+
 @pytest.mark.parametrize(
     "given",
     [
