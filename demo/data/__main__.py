@@ -6,6 +6,7 @@ about the failure; "" mostly).
 
 import argparse
 import json
+import signal
 import sys
 
 from demo.data import TASKS, make_history, note_of
@@ -17,6 +18,8 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=TASKS)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    # Who reads may stop at any time, and is killed now and then.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     for task in reversed(make_history(end=options.end, seed=options.seed, tasks=options.tasks)):
         json.dump(
             {"row": task.row(), "log": task.lines(), "note": note_of(task, end=options.end)}, sys.stdout

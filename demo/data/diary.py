@@ -57,7 +57,8 @@ class Diary:
         return self.start + self.rng.choices(range(24), hours)[0] * 3600 + self.rng.uniform(0, 3600)
 
     def about(self, mean: float) -> int:
-        """A whole number near `mean`, quieter at weekends as the caller says."""
+        """A whole number near `mean`, as busy as the time was; weekends are the caller's matter."""
+        mean *= self.ground.busyness(self.day)
         return max(0, round(self.rng.gauss(mean, mean**0.5 * 0.8)))
 
     def note(

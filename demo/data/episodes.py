@@ -106,7 +106,7 @@ def _build(diary: Diary) -> None:
     """The build server clones a machine, uses it for some minutes and throws it away."""
     ground, rng = diary.ground, diary.rng
     template = ground.guests[9000]
-    for _ in range(_mean(diary, 74, 18)):
+    for _ in range(_mean(diary, 78, 19)):
         vmid = rng.choice(BUILD_IDS)
         clone = diary.note(fates.CI_CLONE, diary.moment(BUILDING), BUILDS, guest=template, other=str(vmid))
         if not clone.is_done:

@@ -20,6 +20,8 @@ BUILD_IDS, ORDER_IDS, TRIAL_IDS = range(800, 900), range(400, 700), range(900, 9
 # What befell the cluster, in days before the end of the history.
 FULL_STORAGE_DAYS = range(8, 11)  # the file server was full
 POWER_LOSS_DAY, POWER_LOSS_NODE, POWER_LOSS_SECONDS = 23, "pve3", 14 * 3600 + 20 * 60  # or the Friday before
+HOLIDAY_DAYS = range(45, 54)  # most people were away
+RELEASE_DAYS = range(16, 22)  # before a release everything is built twice
 MAINTENANCE_DAYS = (37, 66)  # the nodes were emptied one after another, updated and rebooted
 DARK_SECONDS = 11 * 60
 
@@ -76,6 +78,12 @@ class Ground:
     def day_before(self, day: int, days: int) -> bool:
         """Whether `day` (days since 1970) is that many days before the end."""
         return self.end // DAY - day == days
+
+    def busyness(self, day: int) -> float:
+        """How much is going on, around 1: more from week to week, little in a holiday."""
+        days = self.end // DAY - day
+        factor = 1.2 - 0.4 * days / 90
+        return factor * (0.4 if days in HOLIDAY_DAYS else 1.3 if days in RELEASE_DAYS else 1)
 
     def is_storage_full(self, at: float) -> bool:
         return (self.end // DAY - int(at) // DAY) in FULL_STORAGE_DAYS

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from demo.data import make_history, note_of
-from demo.data.ground import FULL_STORAGE_DAYS, Ground
+from demo.data.ground import FULL_STORAGE_DAYS, HOLIDAY_DAYS, Ground
 from demo.proxmox.inventory import NODES
 from tasks_app.progress.outcome import classify, terminal_line
 from tasks_app.progress.tracker import Tracker
@@ -130,6 +130,16 @@ def test_every_other_word_of_a_failure_is_proxmoxs_own(history):
     """Exit texts are few: each says one of the things Proxmox says."""
     texts = {re.sub(r"\d+", "N", task.end) for task in history}
     assert len(texts) < 60
+
+
+def test_weeks_differ(history):
+    """A holiday shows, and that there is more to do from month to month."""
+    days = Counter((END - task.upid.starttime) // DAY for task in history)
+    holiday = sum(days[day] for day in HOLIDAY_DAYS) / len(HOLIDAY_DAYS)
+    usual = sum(days[day] for day in range(24, 45)) / 21
+    oldest = sum(days[day] for day in range(56, 77)) / 21
+    assert holiday < 0.6 * usual
+    assert oldest < 0.95 * usual
 
 
 def test_the_same_seed_makes_the_same_past_and_another_another():
