@@ -4,12 +4,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
 
 from tasks_app.ingest.events import Events
+from tasks_app.ingest.insertion import insert_tasks, like
 from tasks_app.ingest.persons import Persons, read_persons
 from tasks_app.ingest.text import storable, storable_json
 from tasks_app.models import Guest, Source, Submission, Task, TaskEvent
@@ -25,6 +26,9 @@ BATCH_ROWS = 500
 """Rows a transaction: with more, web writers on SQLite wait noticeably."""
 PAUSE_SECONDS = 0.02
 """Between batches: web writes stay below 55 ms where a writer without pause starves them for seconds (measured)."""
+
+TOLD_SINGLY = timedelta(minutes=10)
+"""A task that ended longer ago when it was first seen is history."""
 
 _LIMITS = {"remote_id": 1000, "node": 100, "type": 60, "object_id": 600, "user": 200, "token": 100}
 _END_IS_ESTIMATED = "end_estimated"
@@ -145,35 +149,36 @@ class _Batch:
             s.remote_id: s for s in Submission.objects.filter(source=self.source, remote_id__in=ids)
         }
         persons = read_persons(self.source)
-        rows = [self._row(o, names, persons, submissions.get(o.remote_id)) for o in observations]
-        # Another poller that has lost its lease may insert the same row at the same time.
-        Task.objects.bulk_create(rows, ignore_conflicts=True)
+        empty = Task(source=self.source, seen_at=self.at, changed_at=self.at)
+        # Another poller that has lost its lease may insert the same row at the same time: that one stays.
+        insert_tasks([self._row(empty, o, names, persons, submissions.get(o.remote_id)) for o in observations])
         pks = dict(Task.objects.filter(source=self.source, remote_id__in=ids).values_list("remote_id", "pk"))
         for observation in observations:
             pk = pks[observation.remote_id]
             self.new.append(pk)
-            self._events.add(TaskEvent.Kind.NEW, pk)
+            if not self._is_past(observation):
+                self._events.add(TaskEvent.Kind.NEW, pk)
+        self._events.add(TaskEvent.Kind.NEW, self.new[-1])
+
+    def _is_past(self, seen: TaskObservation) -> bool:
+        """Whether it ended a while ago: of many such tasks pages are told of the last alone, and ask for the rest."""
+        return seen.running is False and seen.ended_at is not None and self.at - seen.ended_at > TOLD_SINGLY
 
     def _row(
-        self, seen: TaskObservation, names: dict[int, str], persons: Persons, submission: Submission | None
+        self,
+        empty: Task,
+        seen: TaskObservation,
+        names: dict[int, str],
+        persons: Persons,
+        submission: Submission | None,
     ) -> Task:
-        vmid = main_vmid(seen.type, seen.object_id)
-        row = Task(
-            source=self.source,
-            remote_id=seen.remote_id,
-            node=seen.node,
-            type=seen.type,
-            object_id=storable(seen.object_id),
-            vmid=vmid,
-            object_name=names.get(vmid, "") if vmid is not None else "",
-            remote_user=storable(seen.user),
-            remote_token=storable(seen.token),
-            started_at=seen.started_at,
-            seen_at=self.at,
-            changed_at=self.at,
-            raw=storable_json(seen.raw),
-            submission=submission,
-        )
+        row = like(empty)
+        row.remote_id, row.node, row.type = seen.remote_id, seen.node, seen.type
+        row.object_id, row.vmid = storable(seen.object_id), main_vmid(seen.type, seen.object_id)
+        row.object_name = names.get(row.vmid, "") if row.vmid is not None else ""
+        row.remote_user, row.remote_token = storable(seen.user), storable(seen.token)
+        row.started_at = seen.started_at
+        row.submission_id = submission.pk if submission else None
         row.person = submission.actor_name if submission else persons.of(row.remote_user, row.remote_token)
         if submission is not None and submission.new_vmid is not None:
             row.new_vmid = submission.new_vmid
@@ -181,6 +186,8 @@ class _Batch:
         if seen.running is False:
             for name, value in _ending(row, seen, self.at, None).items():
                 setattr(row, name, value)
+        else:
+            row.raw = storable_json(seen.raw)
         row.search_text = search_text(row)
         return row
 

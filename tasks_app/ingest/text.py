@@ -10,6 +10,8 @@ def storable(text: str) -> str:
     """PostgreSQL refuses NUL, and no database takes half of a surrogate pair; both get a visible replacement."""
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

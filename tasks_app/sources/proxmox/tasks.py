@@ -99,6 +99,8 @@ def parse_text(value: object) -> str:
 
     "" for anything else.
     """
+    if isinstance(value, str) and value.isascii() and len(value) <= MAX_TEXT_CHARACTERS and "\0" not in value:
+        return value  # nearly all of them, and there are twenty in a row
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     return repair_text(str(value)[:MAX_TEXT_CHARACTERS]).replace("\0", "\ufffd")
