@@ -9,7 +9,8 @@ person's next one waiting behind everybody's for ever.
 Limits count what is at the providers, perhaps sent, or given a place here a moment ago. Those of the portal
 (MAX_CONCURRENT_TASKS and so on) count its own tasks; those of a source (`settings["limits"]`) also what others started
 there. What is at a source that has been silent or paused for SILENT counts for that source alone, or one that is down
-would stop all the others. A place that was given is a lease on the row: the job that sends it takes over, or the place is free again.
+would stop all the others. A place that was given is a lease on the row: the job that sends it takes over, or the place
+is free again.
 """
 
 import logging

@@ -65,6 +65,8 @@ from tasks_app.states import FINAL_STATES, State
 MAX_ROWS = 20_000
 STRAGGLER_SECONDS = 60.0
 """An order whose answer was lost may arrive so much later: our connect and write limits together, and some more."""
+QUARTER = timedelta(minutes=15)
+FARTHEST_ZONE = timedelta(hours=15)
 CLOCK_SLACK = timedelta(seconds=3)
 """The Date header, from which the server's clock is known, has whole seconds."""
 
@@ -139,9 +141,10 @@ class TaskApi:
     def find(self, order: Order, known: Collection[str] = ()) -> GenerationObservation | None:
         """Among the listed tasks that were created after the order was sent and whose id fits its kind.
 
-        Rows carry no input: several candidates prove nothing. None at all proves that there is none only when the list
-        is whole, the order cannot be on its way any more, and the server remembers something from before the order: an
-        empty list may be the list of a server that was restarted.
+        Rows carry no input: several candidates prove nothing, nor does one that is whole quarters of an hour older
+        than the order, as on a server whose times are of its own zone and do not say so. None at all proves that there
+        is none only when the list is whole, the order cannot be on its way any more, and the server remembers something
+        from before the order: an empty list may be the list of a server that was restarted.
         """
         deal = self._deals.get(order.offer)
         if order.asked_at is None or deal is None or not self.capabilities.lists:
@@ -150,17 +153,18 @@ class TaskApi:
         page = self._page(reply, "")
         skew = timedelta(seconds=max(-86400.0, min(86400.0, reply.clock_skew_seconds)))
         since = order.asked_at + skew - CLOCK_SLACK
-        candidates = [
+        unknown = [
             row
             for row in page.observations
-            if row.remote_id not in known
-            and (row.kind is None or row.kind == deal.offer.kind)
-            and (row.created_at is None or row.created_at >= since)
+            if row.remote_id not in known and (row.kind is None or row.kind == deal.offer.kind)
         ]
+        candidates = [row for row in unknown if row.created_at is None or row.created_at >= since]
         if len(candidates) == 1:
             return candidates[0]
-        if candidates:
-            raise OutcomeUnknown("Several tasks at the source may be this order.", kind="ambiguous")
+        if candidates or any(_is_zones_away(row, since) for row in unknown):
+            raise OutcomeUnknown(
+                "It cannot be told which task at the source is this order.", kind="ambiguous"
+            )
         wait_for_stragglers(order, STRAGGLER_SECONDS)
         is_older = any(row.created_at and row.created_at < since for row in page.observations)
         if page.is_whole and (is_older or not self.capabilities.forgets):
@@ -292,3 +296,10 @@ class TaskApi:
             return ""
         parts = urlsplit(url)
         return parts.path.removeprefix(root) + (f"?{parts.query}" if parts.query else "")
+
+
+def _is_zones_away(row: GenerationObservation, since: datetime) -> bool:
+    """Whether it would be new if its time, written without a zone, were that of another zone than UTC."""
+    if row.created_at is None or not since - FARTHEST_ZONE < row.created_at < since:
+        return False
+    return (row.created_at - since) % QUARTER < timedelta(seconds=STRAGGLER_SECONDS) + CLOCK_SLACK

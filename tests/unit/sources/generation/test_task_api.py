@@ -504,6 +504,20 @@ def test_a_whole_list_of_a_server_that_remembers_proves_that_there_is_none(remot
     assert find(remote, rows(OLD), ago=300) is None
 
 
+@pytest.mark.parametrize("hours", [-5, 5.5, 8], ids=str)
+def test_a_task_in_the_times_of_another_zone_may_be_the_order(remote: Remote, hours: float):
+    """Sent again it would be made, and paid for, twice."""
+    answer = rows(OLD, ("vid_new", hours * -3600 - 300 + 2))
+    if hours > 0:
+        with pytest.raises(OutcomeUnknown) as caught:
+            find(remote, answer, ago=300)
+        assert caught.value.kind == "ambiguous"
+        assert find(remote, answer, ago=300, known=("vid_new",)) is None
+    else:
+        found = find(remote, answer, ago=300)
+        assert found is not None and found.remote_id == "vid_new"
+
+
 @pytest.mark.parametrize(
     ("answer", "settings"),
     [
