@@ -13,10 +13,15 @@ from tasks_app.services.saved_views import AUDIT, MOST_NAME_CHARACTERS, MOST_QUE
 
 
 class ViewNameForm(forms.Form):
+    """Opens over the page of the search, whose fields have ids of their own."""
+
     name = forms.CharField(
         max_length=MOST_NAME_CHARACTERS,
         widget=forms.TextInput(attrs={"autocomplete": "off", "autofocus": True}),
     )
+
+    def __init__(self, data: Any = None, *, initial: dict[str, Any] | None = None) -> None:
+        super().__init__(data, initial=initial, auto_id="view_%s")
 
 
 class SaveViewForm(ViewNameForm):
