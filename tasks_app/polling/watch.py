@@ -20,9 +20,9 @@ from tasks_app.ingest import health
 from tasks_app.models import Source
 from tasks_app.polling import asking, cadence, leases, slots
 from tasks_app.polling.errands import enqueue_errands
-from tasks_app.polling.indexing import enqueue_indexing
 from tasks_app.polling.generation_pass import run_generation_pass
 from tasks_app.polling.generation_visit import GenerationVisit
+from tasks_app.polling.indexing import enqueue_indexing
 from tasks_app.polling.memory import Memory
 from tasks_app.polling.passes import run_pass
 from tasks_app.polling.pool import Pool

@@ -23,7 +23,7 @@ from tests.unit.views.offers import SETTINGS
 
 pytestmark = pytest.mark.django_db
 KEY = "sk-very-secret-0123456789"
-SECRET = "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="  # noqa: S105
+SECRET = "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ="
 NOBODY = "http://127.0.0.1:1"
 
 
