@@ -61,6 +61,7 @@ def pick_up() -> None:
     submissions.pick_up_submissions()
     cancellation.pick_up_cancels()
     removal.continue_removals()
+    task_retention.continue_purge()
     generation_cancellation.cancel_overdue()
     generation_queue.dispatch()
     identities.pick_up()

@@ -176,6 +176,12 @@ def purge(at: datetime | None = None, *, sleep: Callable[[float], None] = time.s
     return purged
 
 
+def continue_purge() -> None:
+    """Start a purge when one was cut off by a kill: its hold on a family has run out without being given back."""
+    if RetentionPeriod.objects.filter(purging_until__lte=now()).exists():
+        enqueue(Job.PURGE_TASKS)
+
+
 def _claim(family: str, days: int) -> bool:
     free = Q(purging_until__isnull=True) | Q(purging_until__lte=now())
     row = RetentionPeriod.objects.filter(free, family=family, days=days)

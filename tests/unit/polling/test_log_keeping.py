@@ -53,7 +53,7 @@ def test_the_log_of_a_task_of_others_outlives_the_nodes_own(remote, visit_once):
     assert (row(task).log.is_complete, row(task).log.note) == (True, "")
     assert not LogLine.objects.exists()
     index_batch()
-    assert find_matches(parse_terms("half way"), below=None, limit=5)
+    assert find_matches(parse_terms("half way"), below=None, limit=5).matches
 
 
 def test_a_log_beyond_the_limit_of_the_source_is_cut_at_a_line_and_labelled(remote, visit_once, keep):

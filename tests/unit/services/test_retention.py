@@ -174,10 +174,10 @@ def test_tally_and_text_index_follow(source):
     make_old(source, 40)
     index_batch()
     words = parse_terms("web-01")
-    assert find_matches(words, below=None, limit=5)
+    assert find_matches(words, below=None, limit=5).matches
     keep(start=30)
     run()
-    assert not find_matches(words, below=None, limit=5)
+    assert not find_matches(words, below=None, limit=5).matches
     assert not TaskTally.objects.filter(count__gt=0).exists()
 
 
@@ -347,6 +347,24 @@ def test_families_of_a_purge_that_died_are_free_after_a_while(source):
     assert run() == {"start": 1}
 
 
+def jobs():
+    return [row.task["func"] for row in OrmQ.objects.all()]
+
+
+def test_a_purge_that_died_is_begun_again_by_itself(source):
+    keep(start=30)
+    retention.continue_purge()
+    RetentionPeriod.objects.update(purging_until=now() + timedelta(seconds=60))
+    retention.continue_purge()
+    assert jobs() == []
+    RetentionPeriod.objects.update(purging_until=now() - timedelta(seconds=1))
+    retention.continue_purge()
+    assert jobs() == ["tasks_app.jobs.purge_tasks"]
+    run()
+    retention.continue_purge()
+    assert len(jobs()) == 1
+
+
 @pytest.mark.parametrize("periods", [{}, {"start": 3000}], ids=["removed", "longer"])
 def test_a_purge_stops_when_its_period_is_changed(source, small_batches, periods):
     for _ in range(35):
@@ -400,6 +418,6 @@ def test_asking_for_a_purge_starts_a_job_and_is_noted(make, django_capture_on_co
     keep(start=30)
     with django_capture_on_commit_callbacks(execute=True):
         request_purge(actor=admin)
-    assert [row.task["func"] for row in OrmQ.objects.all()] == ["tasks_app.jobs.purge_tasks"]
+    assert jobs() == ["tasks_app.jobs.purge_tasks"]
     entry = entries().get()
     assert (entry.actor_name, entry.data["periods"]) == (admin.get_username(), {"start": 30})
