@@ -18,10 +18,9 @@ MOST_TRIGRAMS = 12
 RARE = 5000
 """PostgreSQL: so many matches are taken from the index at most, because it does not know their order."""
 
-_WINDOW = 2000
-"""PostgreSQL: so many texts are read first, newest first; about 3 ms."""
-_STRETCHES = (4, 16)
-"""PostgreSQL: so many stretches of time (3 days each) the index is then asked for, and then for so many."""
+_STRETCHES, _FURTHER = 20, 120
+"""PostgreSQL: so many stretches of time (3 days each) are walked through first, and so many more for a word that has
+been common once."""
 _PRESCRIBED = (
     "SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off"
 )
@@ -113,78 +112,56 @@ def _trigrams(terms: tuple[str, ...]) -> list[str]:
 def _find_on_postgresql(terms: tuple[str, ...], between: tuple[int, int], limit: int) -> Found:
     """The planner cannot know how rare a word is and is wrong by seconds: so each way is prescribed.
 
-    First the newest texts are read, which suffices for a common word. Then the index is asked, which knows no order:
-    for the last days, for the last weeks, then for all that is left. So a common word costs little because it is
-    found soon, and a rare one because its matches are few.
+    First the index is asked for one short stretch of time after the other, newest first, until there are enough: a
+    common word is found at once. What is left then is so rare that all its matches can be taken, in any order.
     """
     texts = _Texts(" AND ".join("text LIKE %s" for _ in terms), [f"%{_escape(term)}%" for term in terms])
-    lowest = between[0]
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_PRESCRIBED)
-        found, reached = texts.read_newest(cursor, between, _WINDOW)
-        for stretches in _STRETCHES:
-            if len(found) < limit and reached is not None:
-                low = max(lowest, ((reached >> STRETCH_BITS) - stretches) << STRETCH_BITS)
-                found += texts.find_in(cursor, (low, reached - 1), limit - len(found))
-                reached = low if low > lowest else None
-        if len(found) < limit and reached is not None:
-            rest = texts.look_up(cursor, (lowest, reached - 1), is_all=True)
+        cursor.execute(f"SELECT min(key), max(key) FROM {TEXT} WHERE key BETWEEN %s AND %s", between)
+        lowest, highest = cursor.fetchone()
+        if highest is None:
+            return Found([], None)
+        cursor.execute("SET LOCAL enable_indexscan = off")
+        found, reached = texts.walk(cursor, (lowest, highest), _STRETCHES, limit)
+        if len(found) < limit and reached > lowest:
+            rest = texts.take(cursor, (lowest, reached - 1))
             if len(rest) <= RARE:
-                found, reached = [*found, *rest], None
+                found, reached = [*found, *rest], lowest
+            else:  # it has been more common once
+                more, reached = texts.walk(cursor, (lowest, reached - 1), _FURTHER, limit - len(found))
+                found += more
     if len(found) >= limit:
         return Found(found[:limit], found[limit - 1].key)
-    return Found(found, reached)
+    return Found(found, reached if reached > lowest else None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """Ways to read texts on PostgreSQL; `contains` is the condition, `patterns` its values."""
+    """Ways to ask PostgreSQL's index; `contains` is the condition, `patterns` its values."""
 
     contains: str
     patterns: Sequence[str]
 
-    def read_newest(
-        self, cursor: CursorWrapper, between: tuple[int, int], rows: int
-    ) -> tuple[list[Match], int | None]:
-        """Matches among the newest `rows` texts, and the key of the last of these; None if they are all."""
-        sql = f"""SELECT count(*), min(key), array_agg(key) FILTER (WHERE hit), array_agg(task_id) FILTER (WHERE hit)
-            FROM (SELECT key, task_id, {self.contains} AS hit FROM {TEXT}
-                WHERE key BETWEEN %s AND %s ORDER BY key DESC LIMIT %s) newest"""
-        cursor.execute(sql, [*self.patterns, *between, rows])
-        seen, last, keys, tasks = cursor.fetchone()
-        found = sorted((Match(*pair) for pair in zip(keys or [], tasks or [], strict=True)), reverse=True)
-        return found, last if seen == rows else None
+    def walk(
+        self, cursor: CursorWrapper, between: tuple[int, int], stretches: int, limit: int
+    ) -> tuple[list[Match], int]:
+        """The newest `limit` matches of so many stretches of time, and the lowest key of these."""
+        last = between[1] >> STRETCH_BITS
+        first = max(between[0] >> STRETCH_BITS, last - stretches + 1)
+        # OFFSET 0: each stretch is sorted by itself, and the next is looked at only when there are not enough.
+        sql = f"""SELECT m.key, m.task_id FROM generate_series(%s::bigint, %s::bigint, -1) stretch,
+            LATERAL (SELECT key, task_id FROM {TEXT} WHERE (key >> {STRETCH_BITS}) = stretch AND {self.contains}
+                AND key + 0 BETWEEN %s AND %s ORDER BY key DESC OFFSET 0) m LIMIT %s"""
+        cursor.execute(sql, [last, first, *self.patterns, *between, limit])
+        return [Match(*row) for row in cursor.fetchall()], max(between[0], first << STRETCH_BITS)
 
-    def find_in(self, cursor: CursorWrapper, between: tuple[int, int], limit: int) -> list[Match]:
-        """Matches in a stretch of time: all, or the newest `limit` where there are very many."""
-        found = self.look_up(cursor, between, is_all=False)
-        return found if len(found) <= RARE else self.read_on(cursor, between, limit)
-
-    def look_up(self, cursor: CursorWrapper, between: tuple[int, int], *, is_all: bool) -> list[Match]:
-        """Matches by the index, but at most RARE + 1, which are then any. `is_all`: the stretch is no restriction."""
+    def take(self, cursor: CursorWrapper, between: tuple[int, int]) -> list[Match]:
+        """All matches, but at most RARE + 1, which are then any."""
         # "+ 0": the index over keys is not wanted here.
-        sql = f"SELECT key, task_id FROM {TEXT} WHERE {self.contains} AND key + 0 BETWEEN %s AND %s"
-        values: list[str | int] = [*self.patterns, *between]
-        if not is_all:
-            sql += f" AND (key >> {STRETCH_BITS}) BETWEEN %s AND %s"
-            values += [key >> STRETCH_BITS for key in between]
-        cursor.execute("SET LOCAL enable_indexscan = off")
-        cursor.execute(f"{sql} LIMIT %s", [*values, RARE + 1])
-        found = [Match(*row) for row in cursor.fetchall()]
-        cursor.execute("SET LOCAL enable_indexscan = on")
-        return sorted(found, reverse=True)
-
-    def read_on(self, cursor: CursorWrapper, between: tuple[int, int], limit: int) -> list[Match]:
-        """The newest matches by reading texts, where they are many."""
-        cursor.execute("SET LOCAL enable_bitmapscan = off")
-        sql = (
-            f"SELECT key, task_id FROM {TEXT} WHERE {self.contains} AND key BETWEEN %s AND %s "
-            "ORDER BY key DESC LIMIT %s"
-        )
-        cursor.execute(sql, [*self.patterns, *between, limit])
-        found = [Match(*row) for row in cursor.fetchall()]
-        cursor.execute("SET LOCAL enable_bitmapscan = on")
-        return found
+        sql = f"SELECT key, task_id FROM {TEXT} WHERE {self.contains} AND key + 0 BETWEEN %s AND %s LIMIT %s"
+        cursor.execute(sql, [*self.patterns, *between, RARE + 1])
+        return sorted((Match(*row) for row in cursor.fetchall()), reverse=True)
 
 
 def _escape(term: str) -> str:

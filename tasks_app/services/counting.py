@@ -30,7 +30,7 @@ TEXT_LIMIT = 1000
 """The same for a text, because each match is read."""
 PERSON_LIMIT = 2000
 """Newest tasks among which people are counted where that takes a query of its own; the tallies do not know people."""
-ATTENTION_LIMIT = 1000
+ATTENTION_LIMIT = 500
 """Failures that nobody acknowledged, the newest, among which those that pass the filters are counted."""
 
 Kind = tuple[int, str, str, str]

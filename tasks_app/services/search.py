@@ -17,7 +17,7 @@ from tasks_app.services.history_filters import HistoryFilters
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-BATCHES = (60, 300, 1000)
+BATCHES = (120, 400, 1000)
 """Matches of the text that are looked up for one page, one batch after the other until the page is full."""
 SELECTED = 1000
 """When most matches do not pass the filters: so many tasks that do are looked at for the text instead."""

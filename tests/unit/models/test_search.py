@@ -75,12 +75,12 @@ def test_what_is_contained_is_found_and_nothing_else(query):
 
 
 @pytest.fixture(
-    params=[(2000, (4, 16), 5000), (4, (4, 16), 5000), (4, (1, 1), 5000), (4, (4, 16), 1), (4, (1, 1), 1)],
-    ids=["newest", "weeks", "days and rest", "many in weeks", "many in days and rest"],
+    params=[(200, 200, 5000), (4, 10, 5000), (4, 10, 1), (1, 1, 1)],
+    ids=["walk", "walk and rest", "more common once", "short walks"],
 )
 def way(request, monkeypatch):
-    """PostgreSQL: how much is read first, the stretches the index is asked for, how many matches are too many."""
-    for name, value in zip(("_WINDOW", "_STRETCHES", "RARE"), request.param, strict=True):
+    """PostgreSQL: stretches of time that are walked through first and then, and how many matches are too many."""
+    for name, value in zip(("_STRETCHES", "_FURTHER", "RARE"), request.param, strict=True):
         monkeypatch.setattr(search, name, value)
 
 
