@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 from tasks_app.audit.filters import AuditFilters
 from tasks_app.models import AuditEntry
 
-MOST_LOOKS = 10
+MOST_LOOKS = 8
 """Stretches of the trail that one page looks at when little of them passes the filters; see AuditFilters.walk_back."""
 _LONGEST_NUMBER = 18  # digits
 

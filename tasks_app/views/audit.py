@@ -18,6 +18,7 @@ from tasks_app.forms.refusals import show_refusal
 from tasks_app.services import audit_trail
 from tasks_app.services.audit_pages import entry_page, parse_below
 from tasks_app.services.requests import of_request
+from tasks_app.services.search import find_task
 from tasks_app.templatetags.generation_parts import note_places
 from tasks_app.templatetags.history_parts import set_filters
 from tasks_app.views.audit_links import links_of
@@ -38,6 +39,7 @@ def audit(request: UserRequest) -> HttpResponse:
         return render(request, "audit/_list.html", context)
     context |= head_of(request, form) | {
         "integrity": audit_trail.read_integrity(),
+        "named": find_task(request.user, form.chosen.get("q", "")) if "q" in form.chosen else None,
         "may_purge": can(request.user, Verb.MANAGE_PEOPLE),
         "set_filters": set_filters(form),
         "export_words": "What passes the filters, oldest first.",

@@ -183,6 +183,12 @@ def test_entry_tells_what_changed_from_where_and_leads_on() -> None:
     assert f"/history/?q={task.remote_id.replace(':', '%3A')}" in text.replace("@", "%40").replace("%40", "@")
 
 
+def test_a_upid_that_is_searched_leads_to_its_task() -> None:
+    task = make_task(object_name="web-07")
+    text = signed_in(make_superuser()).get("/audit/", {"q": task.remote_id}).text
+    assert "This names a task" in text and f'href="/tasks/{task.pk}/"' in text
+
+
 def test_object_that_is_gone_or_not_for_the_reader_is_named_without_a_link() -> None:
     admin, mine = make_superuser(), make_source(name="mine")
     gone = make_task(mine, object_name="old")
@@ -197,7 +203,7 @@ def test_object_that_is_gone_or_not_for_the_reader_is_named_without_a_link() -> 
 
 def test_what_strangers_have_made_up_stays_text() -> None:
     admin = make_superuser()
-    set_origin(Origin(user_agent="<script>alert(1)</script>", request_id="req-1"))
+    set_origin(Origin(user_agent="<script>alert(1)</script>", request_id="../a/<b>"))
     note(
         actor=admin,
         target_name="<b>x</b>\x1b[31m",

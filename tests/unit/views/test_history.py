@@ -127,6 +127,13 @@ def test_wrong_values_in_the_address_are_left_out() -> None:
     assert shown(answer) == [task.pk]
 
 
+def test_request_of_the_address_leads_to_its_page_whatever_it_is() -> None:
+    client = signed_in(make_user(Role.VIEWER))
+    assert 'href="/audit/requests/req-1/"' in client.get("/history/?request=req-1").text
+    for text in ("a/b", "..", "%00", "%F0%9F%98%80", "a b"):
+        assert client.get(f"/history/?request={text}").status_code == 200
+
+
 def test_words_of_the_log_find_their_task() -> None:
     task = make_task(state="failed")
     log = TaskLog.objects.create(task=task, lines=1)
