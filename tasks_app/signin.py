@@ -57,9 +57,7 @@ def note_second_factors(person: User, before: dict[int, str]) -> None:
     change = "changed" if gone and new else "added" if new else "removed"
     if gone == new:
         change = "renewed"
-    record(
-        Action.PERSON_SECOND_FACTOR, actor=person, target=person, change=change, kinds=sorted(gone | new)
-    )
+    record(Action.PERSON_SECOND_FACTOR, actor=person, target=person, change=change, kinds=sorted(gone | new))
 
 
 @receiver(authentication_failed)

@@ -47,7 +47,9 @@ def insert_tasks(rows: Sequence[Task]) -> None:
         cursor.execute(f"{head} {told} ON CONFLICT DO NOTHING", [batch])
 
 
-def _prepare(rows: Sequence[Task], fields: "Sequence[Field[Any, Any]]", *, is_sqlite: bool) -> list[list[Any]]:
+def _prepare(
+    rows: Sequence[Task], fields: "Sequence[Field[Any, Any]]", *, is_sqlite: bool
+) -> list[list[Any]]:
     """Values in the order of `fields`, as the driver takes them for SQLite, else as JSON does."""
     names = [field.attname for field in fields]
     times: dict[datetime | None, Any] = {None: None}  # most are told several times in a batch

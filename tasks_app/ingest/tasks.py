@@ -151,7 +151,9 @@ class _Batch:
         persons = read_persons(self.source)
         empty = Task(source=self.source, seen_at=self.at, changed_at=self.at)
         # Another poller that has lost its lease may insert the same row at the same time: that one stays.
-        insert_tasks([self._row(empty, o, names, persons, submissions.get(o.remote_id)) for o in observations])
+        insert_tasks(
+            [self._row(empty, o, names, persons, submissions.get(o.remote_id)) for o in observations]
+        )
         pks = dict(Task.objects.filter(source=self.source, remote_id__in=ids).values_list("remote_id", "pk"))
         for observation in observations:
             pk = pks[observation.remote_id]

@@ -67,7 +67,10 @@ def download(request: UserRequest, task_id: int) -> StreamingHttpResponse:
     note = log_note(task)
     said = [f"[task portal: {note}]"] if note else []
     answer = StreamingHttpResponse(
-        (f"{text}\n".encode(errors="replace") for text in chain((text for _, text in _all_lines(task)), said)),
+        (
+            f"{text}\n".encode(errors="replace")
+            for text in chain((text for _, text in _all_lines(task)), said)
+        ),
         content_type="text/plain; charset=utf-8",
     )
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", f"task-{task.pk}-{task.node}-{task.type}-{task.object_id}")[:120]

@@ -71,7 +71,10 @@ def test_a_secret_can_be_read_from_a_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("url", "pem"),
-    [("syslog+tls://logs.example", "no certificate"), ("syslog+tcp://localhost", "-----BEGIN CERTIFICATE-----")],
+    [
+        ("syslog+tls://logs.example", "no certificate"),
+        ("syslog+tcp://localhost", "-----BEGIN CERTIFICATE-----"),
+    ],
     ids=["not a certificate", "not for plain tcp"],
 )
 def test_the_ca_of_the_syslog_server_is_checked_at_the_start(tmp_path, url, pem):

@@ -10,11 +10,16 @@ from portal.supervisor import demo, history, showcase
 class Command(BaseCommand):
     """Only ever touches a portal whose demo source exists; what was made once is not made again."""
 
-    help = "Make catalogue items, teams, orders, first videos and a past of 90 days on the demo's sources, once."
+    help = (
+        "Make catalogue items, teams, orders, first videos and a past of 90 days on the demo's sources, once."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--tasks", type=int, default=history.TASKS, help=f"tasks of the made-up past; 0 for none ({history.TASKS})"
+            "--tasks",
+            type=int,
+            default=history.TASKS,
+            help=f"tasks of the made-up past; 0 for none ({history.TASKS})",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

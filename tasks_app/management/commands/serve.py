@@ -39,10 +39,15 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000, help="port to listen on (8000)")
         parser.add_argument("--demo", action="store_true", help="also run the demo cluster and connect it")
         parser.add_argument(
-            "--no-demo-data", action="store_true", help="do not fill the demo with a past, items, teams and orders"
+            "--no-demo-data",
+            action="store_true",
+            help="do not fill the demo with a past, items, teams and orders",
         )
         parser.add_argument(
-            "--demo-tasks", type=int, default=50_000, help="tasks of the demo's made-up past; 0 for none (50000)"
+            "--demo-tasks",
+            type=int,
+            default=50_000,
+            help="tasks of the demo's made-up past; 0 for none (50000)",
         )
         parser.add_argument(
             "--demo-time-scale", type=float, default=1.0, help="seconds of the demo per second"

@@ -60,9 +60,7 @@ def ask_to_verify_now():
     return lambda: audit_trail.request_verification(actor=admin)
 
 
-@example(
-    "services.audit_trail.request_purge", Action.AUDIT_PURGE, writer="services.audit_trail._purge_step"
-)
+@example("services.audit_trail.request_purge", Action.AUDIT_PURGE, writer="services.audit_trail._purge_step")
 def ask_to_purge():
     admin = make_superuser()
     with patch.object(recorder, "now", lambda: now() - timedelta(days=500)):
