@@ -160,7 +160,8 @@ class Counting:
             counts.update(sample.kinds)
         return counts, any(sample.counted_to is not None for sample in samples)
 
-    def _sample(self, filters: HistoryFilters, limit: int = LIMIT) -> _Sample:
+    def _sample(self, filters: HistoryFilters, limit: int | None = None) -> _Sample:
+        limit = LIMIT if limit is None else limit
         if (filters, limit) not in self._samples:
             self._samples[filters, limit] = self._read(filters, limit)
         return self._samples[filters, limit]
