@@ -118,7 +118,8 @@ def _children(host: str, port: int) -> list[Child]:
         *(
             Child(
                 f"workers {name}",
-                [*_MANAGE, "qcluster"],
+                # The path also makes the command line long enough for the titles that its processes give themselves.
+                [*_MANAGE, "qcluster", "--pythonpath", str(settings.BASE_DIR)],
                 stop_signal=signal.SIGINT,
                 # SPT_NOENV: the titles of the workers must not overwrite what /proc says of their environment.
                 environ={"Q_CLUSTER_NAME": name, "SPT_NOENV": "1"},

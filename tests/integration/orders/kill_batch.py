@@ -31,7 +31,7 @@ _ORDER = """
 from django.contrib.auth.models import Group, User
 from tasks_app.models import CatalogItem, Guest, Source, Team
 from tasks_app.services import orders
-source = Source.objects.get(is_demo=True)
+source = Source.objects.get(is_demo=True, kind=Source.PROXMOX)
 template = Guest.objects.get(source=source, vmid=9001)
 item = CatalogItem.objects.create(
     source=source, kind="qemu", vmid=9001, slug="kill", title="Kill test", pool="portal", storage="ceph-vm",
