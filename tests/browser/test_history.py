@@ -127,8 +127,11 @@ def test_older_pages_and_the_way_back(open_page: Open) -> None:
     page.get_by_role("link", name="Older").click()
     expect(rows(page)).to_have_count(20)
     page.wait_for_url(lambda now_at: now_at != address)
+    # A person looks at the page for a moment; htmx keeps it for the way back once it has settled.
+    page.wait_for_timeout(1000)
     page.go_back()
     expect(rows(page).first).to_have_attribute("id", str(second))
+    page.wait_for_timeout(1000)
     page.go_back()
     expect(rows(page).first).to_have_attribute("id", str(first))
     page.go_forward()

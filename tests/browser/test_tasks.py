@@ -86,6 +86,8 @@ def test_touch_targets_of_the_frame_are_large_enough_on_a_phone(open_page: Open)
     make_world()
     page = open_page(make_user(Role.OPERATOR), "/tasks/", width=390)
     for target in page.locator(".nav a, .chip, .filter-more summary, .bar summary").all():
+        if not target.is_visible():
+            continue  # a phone has no room for all sections at once
         box = target.bounding_box()
         assert box is not None and box["height"] >= 44, target.inner_text()
 
