@@ -317,7 +317,8 @@ def _require(actor: User | None, source: Source) -> None:
 
 def _stored(source: Source) -> str:
     """Everything that can be changed, secrets in settings included: two of these tell whether anything has."""
-    return json.dumps([source.name, source.urls, source.settings, source.fingerprints, source.ca_pem])
+    parts = [source.name, source.urls, source.settings, source.fingerprints, source.ca_pem]
+    return json.dumps(parts, sort_keys=True)  # PostgreSQL gives the keys back in an order of its own
 
 
 def _facts(source: Source) -> dict[str, Any]:
